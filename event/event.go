@@ -1,0 +1,48 @@
+// Package event names what happened. Events are rows written in the transaction of the act itself (package metadata), so an
+// act without its event does not exist; audit, webhooks, scans and replication read them in order, at least once each.
+package event
+
+import "time"
+
+// Kind says what happened.
+type Kind string
+
+// The kinds of event.
+const (
+	ManifestPushed  Kind = "manifest_pushed"
+	ManifestDeleted Kind = "manifest_deleted"
+	TagCreated      Kind = "tag_created"
+	TagMoved        Kind = "tag_moved"
+	TagDeleted      Kind = "tag_deleted"
+	BlobDeleted     Kind = "blob_deleted"
+	ProjectCreated  Kind = "project_created"
+	ProjectDeleted  Kind = "project_deleted"
+	ProjectUpdated  Kind = "project_updated"
+	MemberSet       Kind = "member_set"
+	MemberRemoved   Kind = "member_removed"
+	UserCreated     Kind = "user_created"
+	UserUpdated     Kind = "user_updated"
+	UserDeleted     Kind = "user_deleted"
+)
+
+// Event is one thing that happened.
+type Event struct {
+	Kind Kind
+	// Actor is the name of the principal who did it.
+	Actor string
+	// Credential says through what the actor was proven: "basic", "token", "command".
+	Credential string
+	// RequestID is the id of the HTTP request, as in the access log; Address is the client's.
+	RequestID string
+	Address   string
+
+	Project    string
+	Repository string
+	Digest     string
+	Tag        string
+	MediaType  string
+	Size       int64
+	// Subject is the user, project or role that a permission change is about.
+	Subject string
+	At      time.Time
+}

@@ -1,0 +1,63 @@
+// Package identity says who is calling: principals, and the sources that prove them.
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind is the kind of principal.
+type Kind string
+
+// The kinds of principal.
+const (
+	KindAnonymous Kind = "anonymous"
+	KindUser      Kind = "user"
+)
+
+// Principal is who is calling.
+type Principal struct {
+	Kind        Kind
+	ID          int64 // 0 for the anonymous principal
+	Name        string
+	SystemAdmin bool
+	// CredentialVersion is that of the user's row when the principal was proven.
+	CredentialVersion int64
+}
+
+// Anonymous is the caller who proved nothing.
+var Anonymous = Principal{Kind: KindAnonymous, Name: "anonymous"}
+
+// Source proves principals by name and password.
+type Source interface {
+	// Authenticate returns the principal. It returns [ErrUnknown] when the name is not of this source, so that the next one is
+	// asked; [ErrCredentials] when the secret is wrong or the account disabled; a [*ThrottledError] when there were too many
+	// failures; any other error when the source cannot tell.
+	Authenticate(ctx context.Context, credentials Credentials) (Principal, error)
+}
+
+// Credentials are what a caller offers.
+type Credentials struct {
+	Name   string
+	Secret string
+	// Address is the client's network address, for throttling.
+	Address string
+}
+
+// ErrUnknown: the name is not of this source.
+var ErrUnknown = errors.New("unknown principal")
+
+// ErrCredentials: wrong name or secret; which of the two is not told.
+var ErrCredentials = errors.New("wrong user name or password")
+
+// ThrottledError refuses to check credentials at all for a while.
+type ThrottledError struct {
+	RetryAfter time.Duration
+}
+
+// Error says how long to wait.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("too many failed logins: try again in %s", e.RetryAfter.Round(time.Second))
+}

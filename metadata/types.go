@@ -1,0 +1,145 @@
+package metadata
+
+import (
+	"errors"
+	"time"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/oci"
+)
+
+// The kinds of error that callers tell apart; every other error is a fault of the database.
+var (
+	// ErrNotFound: no row answers to that name.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: the name is taken.
+	ErrExists = errors.New("already exists")
+	// ErrConflict: the row was changed by somebody else since it was read.
+	ErrConflict = errors.New("changed by another writer")
+	// ErrReferenced: something still refers to the row.
+	ErrReferenced = errors.New("still referenced")
+)
+
+// User is a person with a name of their own in the registry.
+type User struct {
+	ID       int64
+	Name     string
+	Email    string
+	RealName string
+	// PasswordHash is an encoded argon2id hash; empty for a person whom another source proves.
+	PasswordHash string
+	SystemAdmin  bool
+	Disabled     bool
+	// CredentialVersion grows when the password changes or the user is disabled; what was signed for an earlier version is void.
+	CredentialVersion int64
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+}
+
+// Project is the namespace before the first slash of a repository's name, and the unit of permission.
+type Project struct {
+	ID        int64
+	Name      string
+	Public    bool
+	OwnerID   int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Member is a user's role in a project.
+type Member struct {
+	ProjectID int64
+	UserID    int64
+	UserName  string
+	// RoleID is Harbor's: 1 projectAdmin, 2 developer, 3 guest, 4 maintainer, 5 limitedGuest.
+	RoleID    int
+	CreatedAt time.Time
+}
+
+// Repository is a name under which manifests, tags and blob links live.
+type Repository struct {
+	ID           int64
+	ProjectID    int64
+	Name         oci.Repository
+	PullCount    int64
+	LastPulledAt time.Time // zero when never pulled
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// Blob is stored bytes known by their digest.
+type Blob struct {
+	Digest oci.Digest
+	Size   int64
+	// StorageKey is the object that holds the bytes; it is never used for other bytes.
+	StorageKey string
+	CreatedAt  time.Time
+}
+
+// Manifest is a manifest of one repository, with its exact bytes.
+type Manifest struct {
+	ID           int64
+	RepositoryID int64
+	Digest       oci.Digest
+	MediaType    string
+	ArtifactType string
+	Annotations  map[string]string
+	// Subject is the digest that the manifest refers to, which need not exist; empty when it refers to none.
+	Subject oci.Digest
+	// Payload is nil where a listing has no use for it; Size is always set.
+	Payload    []byte
+	Size       int64
+	References []oci.ManifestReference
+	CreatedAt  time.Time
+}
+
+// Upload is an upload session.
+type Upload struct {
+	ID           string
+	RepositoryID int64
+	Repository   oci.Repository
+	// Offset is the number of acknowledged bytes.
+	Offset int64
+	// StorageState is what the storage backend resumes from; nil before the first byte.
+	StorageState []byte
+	// Hashes are the running states by algorithm, at Offset.
+	Hashes map[oci.Algorithm][]byte
+	// Version grows with every change; see [Tx.UpdateUpload].
+	Version   int64
+	CreatedBy string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// SigningKey is a token signing key; Private is sealed.
+type SigningKey struct {
+	ID        string
+	Algorithm string
+	Private   []byte
+	Public    []byte
+	CreatedAt time.Time
+	// RetiresAt is when it stops signing, ExpiresAt when it stops verifying.
+	RetiresAt time.Time
+	ExpiresAt time.Time
+}
+
+// Visibility says whose view a listing is: what a caller may not see is not in it, and costs the page nothing.
+type Visibility struct {
+	// All is for system administrators.
+	All bool
+	// UserID sees public projects and those they are a member of; 0, the anonymous caller, sees public ones.
+	UserID int64
+}
+
+// Pulls are buffered counters of one repository.
+type Pulls struct {
+	Repository oci.Repository
+	Count      int64
+	LastAt     time.Time
+}
+
+// Event is a stored [event.Event].
+type Event struct {
+	ID int64
+	event.Event
+}
