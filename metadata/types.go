@@ -141,5 +141,7 @@ type Pulls struct {
 // Event is a stored [event.Event].
 type Event struct {
 	ID int64
+	// Transaction is the database's number of the transaction that wrote it; see [EventCursor].
+	Transaction int64
 	event.Event
 }

@@ -1,0 +1,178 @@
+package metadata
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/berth-registry/berth/oci"
+)
+
+const manifestColumns = `m.id, m.repository_id, m.digest, m.media_type, m.artifact_type, m.annotations, m.subject, m.size, m.created_at`
+
+var (
+	manifestByDigest = define("manifest", `
+		SELECT `+manifestColumns+`, m.payload FROM repositories r JOIN manifests m ON m.repository_id = r.id
+		WHERE r.name = $1 AND m.digest = $2`)
+	manifestHead = define("manifest head", `
+		SELECT `+manifestColumns+` FROM repositories r JOIN manifests m ON m.repository_id = r.id
+		WHERE r.name = $1 AND m.digest = $2`)
+	presentManifests = define("manifests", `
+		SELECT m.digest FROM repositories r JOIN manifests m ON m.repository_id = r.id
+		WHERE r.name = $1 AND m.digest IN (SELECT value FROM {texts}($2{json}))`)
+	referencesOfManifest = define("references", `
+		SELECT kind, media_type, digest, size FROM manifest_references WHERE manifest_id = $1 ORDER BY position`)
+
+	insertManifest = define("put manifest", `
+		INSERT INTO manifests (repository_id, digest, media_type, artifact_type, annotations, subject, size, created_at, payload)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (repository_id, digest) DO NOTHING
+		RETURNING id`)
+	storedManifest = define("stored manifest", `SELECT id, media_type FROM manifests WHERE repository_id = $1 AND digest = $2`)
+	updateManifest = define("update manifest", `
+		UPDATE manifests SET media_type = $2, artifact_type = $3, annotations = $4, subject = $5 WHERE id = $1`)
+	insertReferences = define("put references", `
+		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size)
+		SELECT $1, CAST(value->>'position' AS INTEGER), $2, value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT)
+		FROM {elements}($3{json})`)
+	deleteReferences = define("delete references", `DELETE FROM manifest_references WHERE manifest_id = $1`)
+	deleteManifest   = define("delete manifest", `DELETE FROM manifests WHERE id = $1`)
+	tagsOfManifest   = define("tags of manifest", `SELECT name FROM tags WHERE manifest_id = $1 ORDER BY name`)
+)
+
+func scanManifest(r row, m *Manifest) error { return scanManifestAnd(r, m) }
+
+func scanManifestWithPayload(r row, m *Manifest) error { return scanManifestAnd(r, m, &m.Payload) }
+
+func scanManifestAnd(r row, m *Manifest, more ...any) error {
+	var annotations, subject sql.NullString
+	dest := []any{&m.ID, &m.RepositoryID, &m.Digest, &m.MediaType, &m.ArtifactType, &annotations, &subject, &m.Size, moment{&m.CreatedAt}}
+	if err := r.Scan(append(dest, more...)...); err != nil {
+		return err
+	}
+	m.Subject = oci.Digest(subject.String)
+	if annotations.Valid {
+		if err := json.Unmarshal([]byte(annotations.String), &m.Annotations); err != nil {
+			return fmt.Errorf("annotations of %s: %w", m.Digest, err)
+		}
+	}
+	return nil
+}
+
+func scanReference(r row, v *oci.ManifestReference) error {
+	return r.Scan(&v.Kind, &v.Descriptor.MediaType, &v.Descriptor.Digest, &v.Descriptor.Size)
+}
+
+// Manifest returns a manifest of the repository with its payload and without its references, or [ErrNotFound].
+func (r Reader) Manifest(ctx context.Context, repository oci.Repository, digest oci.Digest) (Manifest, error) {
+	return one(ctx, r, manifestByDigest, scanManifestWithPayload, string(repository), string(digest))
+}
+
+// ManifestHead returns a manifest of the repository without its payload and references, or [ErrNotFound].
+func (r Reader) ManifestHead(ctx context.Context, repository oci.Repository, digest oci.Digest) (Manifest, error) {
+	return one(ctx, r, manifestHead, scanManifest, string(repository), string(digest))
+}
+
+// Manifests returns which of the digests are manifests of the repository, in one query.
+func (r Reader) Manifests(ctx context.Context, repository oci.Repository, digests []oci.Digest) (map[oci.Digest]bool, error) {
+	return r.among(ctx, presentManifests, repository, digests)
+}
+
+// References returns what a manifest refers to, in the manifest's order; of the descriptors, type, digest and size are kept.
+func (r Reader) References(ctx context.Context, manifestID int64) ([]oci.ManifestReference, error) {
+	return all(ctx, r, referencesOfManifest, scanReference, manifestID)
+}
+
+// PutManifest stores a manifest and its references and reports whether it is new to the repository. One that is there stays,
+// but for its media type and what follows from it, which are those of the last push. The caller has locked the repository and
+// checked the references; it returns [ErrNotFound] when there is no such repository.
+func (t *Tx) PutManifest(ctx context.Context, m Manifest) (created bool, err error) {
+	if created, err = t.putManifest(ctx, m); err != nil {
+		return false, fmt.Errorf("manifest %s: %w", m.Digest, err)
+	}
+	return created, nil
+}
+
+func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, err error) {
+	annotations, err := encodeAnnotations(m.Annotations)
+	if err != nil {
+		return false, err
+	}
+	subject := sql.NullString{String: string(m.Subject), Valid: m.Subject != ""}
+	ids, err := all(ctx, t.Reader, insertManifest, value[int64], m.RepositoryID, string(m.Digest), m.MediaType, m.ArtifactType,
+		annotations, subject, int64(len(m.Payload)), micros(now()), m.Payload)
+	if err != nil {
+		return false, err
+	}
+	if len(ids) == 1 {
+		return true, t.putReferences(ctx, ids[0], m)
+	}
+
+	type stored struct {
+		id        int64
+		mediaType string
+	}
+	old, err := one(ctx, t.Reader, storedManifest, func(r row, s *stored) error { return r.Scan(&s.id, &s.mediaType) }, m.RepositoryID, string(m.Digest))
+	if err != nil || old.mediaType == m.MediaType {
+		return false, err
+	}
+	if err := t.execOne(ctx, updateManifest, old.id, m.MediaType, m.ArtifactType, annotations, subject); err != nil {
+		return false, err
+	}
+	if _, err := t.exec(ctx, deleteReferences, old.id); err != nil {
+		return false, err
+	}
+	return false, t.putReferences(ctx, old.id, m)
+}
+
+func encodeAnnotations(annotations map[string]string) (sql.NullString, error) {
+	if len(annotations) == 0 {
+		return sql.NullString{}, nil
+	}
+	encoded, err := json.Marshal(annotations)
+	if err != nil {
+		return sql.NullString{}, fmt.Errorf("encode annotations: %w", err)
+	}
+	return sql.NullString{String: string(encoded), Valid: true}, nil
+}
+
+func (t *Tx) putReferences(ctx context.Context, manifestID int64, m Manifest) error {
+	if len(m.References) == 0 {
+		return nil
+	}
+	type element struct {
+		Position  int               `json:"position"`
+		Kind      oci.ReferenceKind `json:"kind"`
+		Digest    oci.Digest        `json:"digest"`
+		MediaType string            `json:"mediaType"`
+		Size      int64             `json:"size"`
+	}
+	elements := make([]element, len(m.References))
+	for i, r := range m.References {
+		elements[i] = element{i, r.Kind, r.Descriptor.Digest, r.Descriptor.MediaType, r.Descriptor.Size}
+	}
+	list, err := json.Marshal(elements)
+	if err != nil {
+		return fmt.Errorf("encode references: %w", err)
+	}
+	_, err = t.exec(ctx, insertReferences, manifestID, m.RepositoryID, string(list))
+	return err
+}
+
+// DeleteManifest removes a manifest with its references and tags and returns the names of these tags. Manifests that list it
+// or refer to it stay as they are. It returns [ErrNotFound]. The caller has locked the repository.
+func (t *Tx) DeleteManifest(ctx context.Context, repositoryID int64, digest oci.Digest) (tags []string, err error) {
+	type stored struct {
+		id        int64
+		mediaType string
+	}
+	found, err := one(ctx, t.Reader, storedManifest, func(r row, s *stored) error { return r.Scan(&s.id, &s.mediaType) }, repositoryID, string(digest))
+	if err != nil {
+		return nil, err
+	}
+	if tags, err = all(ctx, t.Reader, tagsOfManifest, value[string], found.id); err != nil {
+		return nil, err
+	}
+	return tags, t.execOne(ctx, deleteManifest, found.id)
+}

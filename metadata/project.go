@@ -1,0 +1,85 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+)
+
+const projectColumns = `p.id, p.name, p.public, COALESCE(p.owner_id, 0), p.created_at, p.updated_at`
+
+var (
+	projectByName = define("project", `SELECT `+projectColumns+` FROM projects p WHERE p.name = $1`)
+	projectByID   = define("project by id", `SELECT `+projectColumns+` FROM projects p WHERE p.id = $1`)
+	allProjects   = define("all projects", `SELECT `+projectColumns+` FROM projects p WHERE p.name > $1 ORDER BY p.name LIMIT $2`)
+	// Public projects and those of a member are two walks along an index each, which an OR would make one walk over everything.
+	visibleProjects = define("visible projects", `
+		SELECT * FROM (SELECT `+projectColumns+` FROM projects p WHERE p.public AND p.name > $1 ORDER BY p.name LIMIT $2) AS open
+		UNION
+		SELECT * FROM (SELECT `+projectColumns+` FROM members m JOIN projects p ON p.id = m.project_id
+			WHERE m.user_id = $3 AND p.name > $1 ORDER BY p.name LIMIT $2) AS joined
+		ORDER BY name LIMIT $2`)
+
+	insertProject = define("create project", `
+		INSERT INTO projects AS p (name, public, owner_id, created_at, updated_at) VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4)
+		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
+	updateProject = define("update project", `
+		UPDATE projects SET public = $2, owner_id = NULLIF(CAST($3 AS BIGINT), 0), updated_at = $4 WHERE id = $1
+		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
+	lockProject       = define("lock project", `SELECT id FROM projects WHERE id = $1 {for update}`)
+	projectRepository = define("any repository of project", `SELECT id FROM repositories WHERE project_id = $1 LIMIT 1`)
+	deleteProject     = define("delete project", `DELETE FROM projects WHERE id = $1`)
+)
+
+func scanProject(r row, p *Project) error {
+	return r.Scan(&p.ID, &p.Name, &p.Public, &p.OwnerID, moment{&p.CreatedAt}, moment{&p.UpdatedAt})
+}
+
+// Project returns a project by name, or [ErrNotFound].
+func (r Reader) Project(ctx context.Context, name string) (Project, error) {
+	return one(ctx, r, projectByName, scanProject, name)
+}
+
+// ProjectByID returns a project, or [ErrNotFound].
+func (r Reader) ProjectByID(ctx context.Context, id int64) (Project, error) {
+	return one(ctx, r, projectByID, scanProject, id)
+}
+
+// Projects returns up to n visible projects whose names come after the given one, in the order of names; all of them when n is
+// negative.
+func (r Reader) Projects(ctx context.Context, v Visibility, after string, n int) ([]Project, error) {
+	if v.All {
+		return all(ctx, r, allProjects, scanProject, after, limit(n))
+	}
+	return all(ctx, r, visibleProjects, scanProject, after, limit(n), v.UserID)
+}
+
+// CreateProject adds a project and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
+// there is no such owner.
+func (t *Tx) CreateProject(ctx context.Context, p Project) (Project, error) {
+	created, err := one(ctx, t.Reader, insertProject, scanProject, p.Name, p.Public, p.OwnerID, micros(now()))
+	if err != nil {
+		return Project{}, fmt.Errorf("project %q: %w", p.Name, err)
+	}
+	return created, nil
+}
+
+// UpdateProject writes whether the project with that id is public, and its owner, and returns the row. Names do not change: they
+// are part of the names of repositories. It returns [ErrNotFound].
+func (t *Tx) UpdateProject(ctx context.Context, p Project) (Project, error) {
+	return one(ctx, t.Reader, updateProject, scanProject, p.ID, p.Public, p.OwnerID, micros(now()))
+}
+
+// DeleteProject removes a project and its members. It returns [ErrReferenced] when it has repositories, and [ErrNotFound].
+func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
+	if _, err := one(ctx, t.Reader, lockProject, value[int64], id); err != nil {
+		return err
+	}
+	repositories, err := all(ctx, t.Reader, projectRepository, value[int64], id)
+	if err != nil {
+		return err
+	}
+	if len(repositories) > 0 {
+		return fmt.Errorf("project has repositories: %w", ErrReferenced)
+	}
+	return t.execOne(ctx, deleteProject, id)
+}

@@ -1,0 +1,133 @@
+// Package metadata keeps everything about the registry but the blobs' bytes in SQL: who there is, what may be read, which
+// digest lies under which storage key. A [Store] is opened by the package of its engine (metadata/sqlite, metadata/postgres);
+// both run the same statements.
+package metadata
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// Executor runs SQL. It is implemented by *sql.DB, *sql.Tx and *sql.Conn, and by what engines put in front of them. The set of
+// texts is small and fixed, so an engine may keep every one of them prepared.
+type Executor interface {
+	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+}
+
+// Writer runs transactions.
+type Writer interface {
+	// Run calls fn within a transaction and returns nil once it is durable. An error of fn rolls back what this fn did, and is
+	// returned. Run may call fn again after the engine broke off an earlier try.
+	Run(ctx context.Context, fn func(ctx context.Context, executor Executor) error) error
+}
+
+// Engine is a database that a [Store] stands on.
+type Engine struct {
+	Dialect Dialect
+	// Reader runs statements that change nothing, outside of transactions.
+	Reader Executor
+	Writer Writer
+	// DB is used for migrations and to see whether the database answers.
+	DB *sql.DB
+	// Close lets go of everything the engine holds.
+	Close func() error
+}
+
+// Store is the registry's database. Its methods may be called from many goroutines.
+type Store struct {
+	Reader
+	engine    Engine
+	logger    *slog.Logger
+	migrating sync.Mutex
+}
+
+// Opener opens the configured database.
+type Opener interface {
+	// OpenDatabase opens the database without changing its schema: call [Store.Migrate] before anything else. dataDir is where
+	// an embedded database puts its files.
+	OpenDatabase(ctx context.Context, dataDir string, logger *slog.Logger) (*Store, error)
+	// Identity is equal for equal settings and tells none of them.
+	Identity() string
+}
+
+// Observer is told of every statement by its name, and of every transaction as "transaction". What it returns is called when
+// the rows are read or the transaction has ended.
+type Observer func(ctx context.Context, name string) (context.Context, func(err error))
+
+// New returns a store on an engine. It is for the packages of engines.
+func New(engine Engine, logger *slog.Logger) *Store {
+	return &Store{
+		Reader: Reader{shared: &shared{texts: engine.Dialect.texts(), classify: engine.Dialect.Classify}, executor: engine.Reader},
+		engine: engine,
+		logger: logger,
+	}
+}
+
+// Observe sets the observer. It is called before the store is used.
+func (s *Store) Observe(observer Observer) { s.shared.observer = observer }
+
+// Engine returns the name of the engine: "sqlite" or "postgres".
+func (s *Store) Engine() string { return s.engine.Dialect.Name }
+
+// Ping reports whether the database answers; the error is or wraps [ErrUnavailable] when it does not.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.engine.DB.PingContext(ctx); err != nil {
+		return fmt.Errorf("ping database: %w", s.shared.classify(err))
+	}
+	return nil
+}
+
+// Close waits for running transactions and closes the database.
+func (s *Store) Close() error {
+	if err := s.engine.Close(); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}
+
+// transactionKey marks the context within a transaction.
+type transactionKey struct{}
+
+// errNested is a fault of the caller: on an engine with one writer it would wait for itself.
+var errNested = errors.New("transaction within a transaction")
+
+// Tx calls fn within a transaction and returns nil once its changes are durable. An error of fn rolls back and is returned as
+// it is. fn may be called more than once, so it has no effects but on tx, and it does nothing slow: on SQLite everybody's
+// writes wait for it.
+func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) (err error) {
+	if ctx.Value(transactionKey{}) != nil {
+		return errNested
+	}
+	ctx, done := s.shared.observe(ctx, "transaction")
+	defer func() { done(err) }()
+	err = s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
+		tx := &Tx{Reader: Reader{shared: s.shared, executor: executor}}
+		defer func() { tx.executor = ended{} }()
+		return fn(ctx, tx)
+	})
+	if err != nil {
+		return s.shared.classify(err)
+	}
+	return nil
+}
+
+// Tx is a running transaction. It reads its own writes.
+type Tx struct {
+	Reader
+}
+
+// ended is the executor of a transaction that is over.
+type ended struct{}
+
+func (ended) ExecContext(context.Context, string, ...any) (sql.Result, error) {
+	return nil, sql.ErrTxDone
+}
+
+func (ended) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
+	return nil, sql.ErrTxDone
+}

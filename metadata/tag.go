@@ -1,0 +1,60 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/berth-registry/berth/oci"
+)
+
+var (
+	digestOfTag = define("tag", `
+		SELECT m.digest FROM repositories r JOIN tags t ON t.repository_id = r.id JOIN manifests m ON m.id = t.manifest_id
+		WHERE r.name = $1 AND t.name = $2`)
+	tagsPage = define("tags", `
+		SELECT name FROM tags WHERE repository_id = (SELECT id FROM repositories WHERE name = $1) AND name > $2
+		ORDER BY name LIMIT $3`)
+	taggedDigest = define("tagged digest", `
+		SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id WHERE t.repository_id = $1 AND t.name = $2`)
+
+	upsertTag = define("put tag", `
+		INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
+		SELECT m.repository_id, $3, m.id, $4, $4 FROM manifests m WHERE m.repository_id = $1 AND m.digest = $2
+		ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at`)
+	deleteTag = define("delete tag", `DELETE FROM tags WHERE repository_id = $1 AND name = $2`)
+)
+
+// Tag returns the digest that a tag of the repository stands for, or [ErrNotFound].
+func (r Reader) Tag(ctx context.Context, repository oci.Repository, tag string) (oci.Digest, error) {
+	return one(ctx, r, digestOfTag, value[oci.Digest], string(repository), tag)
+}
+
+// Tags returns up to n tags of the repository that come after last, byte-wise ordered; all of them when n is negative. It
+// returns [ErrNotFound] when there is no such repository.
+func (r Reader) Tags(ctx context.Context, repository oci.Repository, last string, n int) ([]string, error) {
+	tags, err := all(ctx, r, tagsPage, value[string], string(repository), last, limit(n))
+	if err != nil || len(tags) > 0 {
+		return tags, err
+	}
+	_, err = r.Repository(ctx, repository)
+	return nil, err
+}
+
+// PutTag lets a tag stand for a manifest of the repository and returns the digest it stood for before, "" when the tag is new.
+// It returns [ErrNotFound] when there is no such manifest. The caller has locked the repository.
+func (t *Tx) PutTag(ctx context.Context, repositoryID int64, tag string, digest oci.Digest, now time.Time) (previous oci.Digest, err error) {
+	previous, err = one(ctx, t.Reader, taggedDigest, value[oci.Digest], repositoryID, tag)
+	if err != nil && !isNotFound(err) {
+		return "", err
+	}
+	if err := t.execOne(ctx, upsertTag, repositoryID, string(digest), tag, micros(now)); err != nil {
+		return "", fmt.Errorf("tag %q of %s: %w", tag, digest, err)
+	}
+	return previous, nil
+}
+
+// DeleteTag removes a tag and leaves its manifest; it returns [ErrNotFound] when there is no such tag.
+func (t *Tx) DeleteTag(ctx context.Context, repositoryID int64, tag string) error {
+	return t.execOne(ctx, deleteTag, repositoryID, tag)
+}
