@@ -1,0 +1,124 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/metadata"
+)
+
+// maxQueued is how long a login waits for its turn to be hashed before it is turned away.
+const maxQueued = 10 * time.Second
+
+// SourceOptions set a [Source] up.
+type SourceOptions struct {
+	Store *metadata.Store
+	// Params are what new hashes are made with, and old ones remade at the next login; the zero value means [DefaultParams].
+	Params Params
+}
+
+// Source proves the users of the database. It hashes on every call, and only as many at once as there are processors, because
+// each takes [Params.Memory]: put it behind an [identity.Login]. It is safe for concurrent use.
+type Source struct {
+	store  *metadata.Store
+	params Params
+	turns  *semaphore.Weighted
+	// stranger is verified against when there is no such user, so that the time taken does not tell.
+	stranger string
+}
+
+// NewSource returns the source of a store's users.
+func NewSource(options SourceOptions) *Source {
+	if options.Params == (Params{}) {
+		options.Params = DefaultParams
+	}
+	return &Source{
+		store: options.Store, params: options.Params, turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		stranger: Hash(RandomPassword(), options.Params),
+	}
+}
+
+// Authenticate proves a user; see [identity.Source]. A user without a password hash is another source's. It returns a
+// [*identity.ThrottledError] when too many others are waiting to be proven.
+func (s *Source) Authenticate(ctx context.Context, credentials identity.Credentials) (identity.Principal, error) {
+	user, err := s.store.UserByName(ctx, credentials.Name)
+	unknown := errors.Is(err, metadata.ErrNotFound) || err == nil && user.PasswordHash == ""
+	if err != nil && !unknown {
+		return identity.Principal{}, fmt.Errorf("read user: %w", err)
+	}
+	encoded := user.PasswordHash
+	if unknown {
+		encoded = s.stranger
+	}
+	right, params, err := s.verify(ctx, encoded, credentials.Secret)
+	switch {
+	case err != nil:
+		return identity.Principal{}, fmt.Errorf("check password of user %d: %w", user.ID, err)
+	case unknown:
+		return identity.Principal{}, identity.ErrUnknown
+	case !right || user.Disabled:
+		return identity.Principal{}, identity.ErrCredentials
+	}
+	if params != s.params {
+		renewed, err := s.rehash(ctx, user, credentials.Secret)
+		switch {
+		case err == nil:
+			user = renewed
+		case errors.Is(err, identity.ErrCredentials), errors.Is(err, metadata.ErrNotFound):
+			return identity.Principal{}, identity.ErrCredentials
+		}
+		// Any other failure leaves the old hash, which is good until the next login: nobody is kept out by a full disk.
+	}
+	return identity.Principal{
+		Kind: identity.KindUser, ID: user.ID, Name: user.Name, SystemAdmin: user.SystemAdmin, CredentialVersion: user.CredentialVersion,
+	}, nil
+}
+
+func (s *Source) verify(ctx context.Context, encoded, password string) (bool, Params, error) {
+	if len(password) > MaxPassword*4 {
+		password = "" // as long as no password can be, and not worth hashing; the rule keeps empty ones out
+	}
+	waiting, cancel := context.WithTimeout(ctx, maxQueued)
+	defer cancel()
+	if err := s.turns.Acquire(waiting, 1); err != nil {
+		if ctx.Err() != nil {
+			return false, Params{}, ctx.Err()
+		}
+		return false, Params{}, &identity.ThrottledError{RetryAfter: maxQueued}
+	}
+	defer s.turns.Release(1)
+	return verify(encoded, password)
+}
+
+// rehash stores the password under the present parameters, unless the row has changed since it was read.
+func (s *Source) rehash(ctx context.Context, user metadata.User, password string) (metadata.User, error) {
+	if err := s.turns.Acquire(ctx, 1); err != nil {
+		return metadata.User{}, err
+	}
+	hash := Hash(password, s.params)
+	s.turns.Release(1)
+	err := s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		now, err := tx.UserByID(ctx, user.ID)
+		if err != nil {
+			return err
+		}
+		if now.PasswordHash != user.PasswordHash || now.Disabled {
+			return identity.ErrCredentials
+		}
+		now.PasswordHash = hash
+		user, err = tx.UpdateUser(ctx, now)
+		return err
+	})
+	if err != nil {
+		return metadata.User{}, fmt.Errorf("renew password hash of user %d: %w", user.ID, err)
+	}
+	return user, nil
+}
+
+var _ identity.Source = (*Source)(nil)

@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/fresh"
+	"github.com/berth-registry/berth/metadata"
+)
+
+// How old what is known of a membership may be: a revoked member is refused within MembershipStaleness on every gateway, and
+// at once on the one that revoked it; while the database does not answer, within MembershipOutage. A membership or project
+// that was not there is asked for again after AbsenceStaleness, because people use what they have just made.
+const (
+	MembershipStaleness = 5 * time.Second
+	MembershipOutage    = time.Minute
+	AbsenceStaleness    = time.Second
+)
+
+// rememberedMemberships is how many (user, project) pairs are kept; about 200 bytes each.
+const rememberedMemberships = 65536
+
+// Catalog is the list of repositories, of the registry itself.
+var Catalog = Resource{Kind: "catalog"}
+
+// Memberships tells roles; [metadata.Store] does.
+type Memberships interface {
+	// Role returns the user's strongest role in the project, 0 for none, and whether the project is public. The error wraps
+	// [metadata.ErrNotFound] when there is no such project. The user id 0 is nobody's.
+	Role(ctx context.Context, userID int64, project string) (role int, public bool, err error)
+}
+
+// Options set an [RBAC] up.
+type Options struct {
+	Memberships Memberships
+	Accounts    *identity.Accounts
+	// ExtraPolicies are the operator's own rows; see [ParseRows].
+	ExtraPolicies [][]string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// RBAC is the [Authorizer]: Harbor's roles and matrix, with an operator's own rows. It is safe for concurrent use.
+type RBAC struct {
+	accounts *identity.Accounts
+	matrix   *matrix
+	members  *fresh.Memory[membershipKey, membership]
+}
+
+type membershipKey struct {
+	userID  int64
+	project string
+}
+
+type membership struct {
+	exists bool // the project
+	role   Role
+	public bool
+}
+
+// New returns the authorizer. It returns an error that names the row when an extra policy is malformed.
+func New(options Options) (*RBAC, error) {
+	m, err := newMatrix(options.ExtraPolicies)
+	if err != nil {
+		return nil, err
+	}
+	source := func(ctx context.Context, key membershipKey) (membership, time.Duration, error) {
+		role, public, err := options.Memberships.Role(ctx, key.userID, key.project)
+		if errors.Is(err, metadata.ErrNotFound) {
+			return membership{}, AbsenceStaleness, nil
+		}
+		if err != nil {
+			return membership{}, 0, fmt.Errorf("read role of user %d in project %q: %w", key.userID, key.project, err)
+		}
+		believe := MembershipStaleness
+		if role == 0 {
+			believe = AbsenceStaleness
+		}
+		return membership{exists: true, role: Role(role), public: public}, believe, nil
+	}
+	return &RBAC{
+		accounts: options.Accounts,
+		matrix:   m,
+		members:  fresh.New(source, fresh.Options{Size: rememberedMemberships, Stale: MembershipOutage, Now: options.Now}),
+	}, nil
+}
+
+// Authorize decides; see [Authorizer]. What a principal was when its token was made does not count: its account, its system
+// administration and its role are those of now, as old as [identity.AccountStaleness] and [MembershipStaleness] allow.
+func (a *RBAC) Authorize(ctx context.Context, principal identity.Principal, action Action, resource Resource) (Decision, error) {
+	principal, err := a.accounts.Check(ctx, principal)
+	switch {
+	case errors.Is(err, identity.ErrVoid):
+		return Decision{Reason: "account deleted, disabled or its password changed"}, nil
+	case err != nil:
+		return Decision{}, err
+	case principal.SystemAdmin:
+		return Decision{Allowed: true, Reason: "system administrator"}, nil
+	case resource == Catalog && action == List:
+		return Decision{Allowed: true, Reason: "the catalog shows only what the caller may see"}, nil
+	case resource.Project == "":
+		return Decision{Reason: "only system administrators act on the registry itself"}, nil
+	}
+	member, err := a.members.Get(ctx, membershipKey{principal.ID, resource.Project})
+	if err != nil {
+		return Decision{}, err
+	}
+	if !member.exists {
+		return Decision{Reason: "no such project"}, nil
+	}
+	return a.ask(principal, member, action, resource)
+}
+
+// ask puts the question for each subject that the principal is.
+func (a *RBAC) ask(principal identity.Principal, member membership, action Action, resource Resource) (Decision, error) {
+	if subject := member.role.subject(); subject != "" {
+		if allowed, err := a.matrix.allows(subject, action, resource); allowed || err != nil {
+			return Decision{Allowed: allowed, Reason: subject}, err
+		}
+	}
+	if member.public {
+		if allowed, err := a.matrix.allows(anyone, action, resource); allowed || err != nil {
+			return Decision{Allowed: allowed, Reason: "public project"}, err
+		}
+	}
+	if principal.Kind == identity.KindUser && a.matrix.users[principal.Name] {
+		if allowed, err := a.matrix.allows("user:"+principal.Name, action, resource); allowed || err != nil {
+			return Decision{Allowed: allowed, Reason: "policy row of the user"}, err
+		}
+	}
+	if member.role == 0 {
+		return Decision{Reason: "not a member"}, nil
+	}
+	return Decision{Reason: "not allowed to " + member.role.subject()}, nil
+}
+
+// Invalidate makes a change to a project or its members take effect at once in this process. What is known of other projects
+// is asked for again too: such changes are rare, and the answers are at most five seconds old anyhow.
+func (a *RBAC) Invalidate(string) { a.members.Forget() }
+
+var _ Authorizer = (*RBAC)(nil)
