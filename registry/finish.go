@@ -1,0 +1,188 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/storage"
+)
+
+// FinishUpload adds the last bytes, nil for none, and makes the upload a blob of its repository. When it returns without an error
+// the blob is durable. The errors are those of [Registry.AppendUpload], and an [*oci.Error] with [oci.CodeDigestInvalid] when the
+// bytes have another digest: then the upload is gone.
+func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, id string, start *int64, body io.Reader, digest oci.Digest) (metadata.Blob, error) {
+	w, err := r.write(ctx, repository, id, start, digest.Algorithm())
+	if err != nil {
+		return metadata.Blob{}, err
+	}
+	defer w.close()
+	if body != nil {
+		if err := w.takeLast(ctx, body); err != nil {
+			return metadata.Blob{}, err
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if err := w.verify(digest); err != nil {
+		return metadata.Blob{}, errors.Join(err, w.discard(ctx))
+	}
+	return w.commit(ctx, digest)
+}
+
+// takeLast takes the bytes that came with the request that finishes the upload. If others can know the upload, they are
+// acknowledged before the commit: of two gateways that finish it with different bytes only one may go on.
+func (w *writer) takeLast(ctx context.Context, body io.Reader) error {
+	before := w.bytes.Offset()
+	if err := w.take(ctx, body); err != nil {
+		if _, interrupted := errors.AsType[*InterruptedError](err); interrupted {
+			return errors.Join(err, w.acknowledge(ctx))
+		}
+		if w.fresh {
+			w.abandon(ctx)
+		}
+		return err
+	}
+	if !w.fresh && w.bytes.Offset() != before {
+		return w.acknowledge(ctx)
+	}
+	return nil
+}
+
+// verify compares the digest of all bytes with the one that the client names.
+func (w *writer) verify(digest oci.Digest) error {
+	h, ok := w.hashes[digest.Algorithm()]
+	if !ok {
+		for a := range w.hashes {
+			return oci.NewError(oci.CodeDigestInvalid, "the upload was started with digest-algorithm=%s and cannot be finished as %s", a, digest)
+		}
+	}
+	if actual := oci.SumDigest(digest.Algorithm(), h); actual != digest {
+		return &oci.Error{
+			Code: oci.CodeDigestInvalid, Message: fmt.Sprintf("the %d bytes that arrived have the digest %s, not %s", w.bytes.Offset(), actual, digest),
+			Detail: map[string]any{"digest": actual, "size": w.bytes.Offset()},
+		}
+	}
+	return nil
+}
+
+func (w *writer) commit(ctx context.Context, digest oci.Digest) (metadata.Blob, error) {
+	key, err := w.bytes.Commit(ctx)
+	if errors.Is(err, storage.ErrTakenOver) {
+		return metadata.Blob{}, w.overtaken(ctx)
+	}
+	if err != nil {
+		if w.fresh {
+			w.abandon(ctx)
+		}
+		return metadata.Blob{}, storageError("commit upload "+w.id, err)
+	}
+	blob := metadata.Blob{Digest: digest, Size: w.bytes.Offset(), StorageKey: key}
+	ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
+	defer cancel()
+	var kept metadata.Blob
+	err = w.registry.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		if err := tx.DeleteUpload(ctx, w.id); err != nil {
+			return err
+		}
+		var err error
+		if kept, err = tx.PutBlob(ctx, blob); err != nil {
+			return err
+		}
+		return tx.LinkBlob(ctx, w.row.RepositoryID, digest)
+	})
+	switch {
+	case errors.Is(err, metadata.ErrNotFound):
+		// Somebody else finished or cancelled the upload. Only a key that nobody else can know is ours to delete.
+		if w.fresh {
+			w.registry.forget(ctx, key)
+		}
+		return metadata.Blob{}, uploadUnknown(w.row.Repository, w.id)
+	case err != nil:
+		// Whether the transaction took place is not certain, so the bytes stay: reconciliation finds what nothing names.
+		return metadata.Blob{}, metadataError("record blob "+digest.String(), err)
+	}
+	w.registry.remember(w.row.Repository, kept)
+	return kept, nil
+}
+
+// PutBlob takes a whole blob in one request, without an upload that others could see. The errors are those of
+// [Registry.FinishUpload]; nothing of a body that is cut off is kept.
+func (r *Registry) PutBlob(ctx context.Context, repository oci.Repository, digest oci.Digest, body io.Reader) (metadata.Blob, error) {
+	if err := r.mayHold(ctx, repository); err != nil {
+		return metadata.Blob{}, err
+	}
+	bytes, err := r.storage.Begin(context.WithoutCancel(ctx))
+	if err != nil {
+		return metadata.Blob{}, storageError("begin an upload in "+repository.String(), err)
+	}
+	w := r.hold(rand.Text())
+	w.row.Repository, w.hashes, w.bytes, w.fresh = repository, newDigester(digest.Algorithm()), bytes, true
+	defer w.close()
+	err = w.take(ctx, body)
+	if err == nil {
+		err = w.verify(digest)
+	}
+	if err != nil {
+		w.abandon(ctx)
+		return metadata.Blob{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	key, err := bytes.Commit(ctx)
+	if err != nil {
+		w.abandon(ctx)
+		return metadata.Blob{}, storageError("commit blob "+digest.String(), err)
+	}
+	return r.record(ctx, repository, metadata.Blob{Digest: digest, Size: bytes.Offset(), StorageKey: key})
+}
+
+// mayHold refuses a repository that could not be made, before its first gigabyte is taken.
+func (r *Registry) mayHold(ctx context.Context, repository oci.Repository) error {
+	_, err := r.metadata.Repository(ctx, repository)
+	if errors.Is(err, metadata.ErrNotFound) {
+		if repository.Project() == "" {
+			return noProject(repository)
+		}
+		if _, err = r.metadata.Project(ctx, repository.Project()); errors.Is(err, metadata.ErrNotFound) {
+			return projectUnknown(repository.Project())
+		}
+	}
+	return metadataError("read repository "+repository.String(), err)
+}
+
+// record names committed bytes and links them to the repository, which is made if this is its first push.
+func (r *Registry) record(ctx context.Context, repository oci.Repository, blob metadata.Blob) (metadata.Blob, error) {
+	ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
+	defer cancel()
+	var kept metadata.Blob
+	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		owner, err := ensureRepository(ctx, tx, repository)
+		if err != nil {
+			return err
+		}
+		if kept, err = tx.PutBlob(ctx, blob); err != nil {
+			return err
+		}
+		return tx.LinkBlob(ctx, owner.ID, blob.Digest)
+	})
+	if err != nil {
+		if oci.HasCode(err, oci.CodeNameUnknown) {
+			r.forget(ctx, blob.StorageKey)
+		}
+		return metadata.Blob{}, metadataError("record blob "+blob.Digest.String(), err)
+	}
+	r.remember(repository, kept)
+	return kept, nil
+}
+
+// forget deletes bytes under a key that nothing names.
+func (r *Registry) forget(ctx context.Context, key string) {
+	if err := r.storage.Delete(ctx, []string{key}); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		r.log.WarnContext(ctx, "bytes that nothing names stay in storage until they are reconciled", "key", key, "error", err)
+	}
+}

@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
+)
+
+// Push is one manifest push.
+type Push struct {
+	Repository oci.Repository
+	Reference  oci.Reference
+	// Tags are set besides the reference's own.
+	Tags        []string
+	ContentType string
+	Payload     []byte
+}
+
+// Pushed is what a manifest push has made.
+type Pushed struct {
+	Digest oci.Digest
+	// Subject is the digest that the manifest refers to, empty for none.
+	Subject oci.Digest
+}
+
+// PutManifest stores a manifest byte for byte and moves its tags, all in one transaction. The error is an [*oci.Error]: that of
+// [oci.ParseManifest]; with [oci.CodeDigestInvalid] when the payload has another digest than the reference; with
+// [oci.CodeManifestBlobUnknown] when the repository lacks what the manifest refers to, all of it named in the detail; with
+// [oci.CodeNameUnknown] when the project does not exist. A missing subject is no error.
+func (r *Registry) PutManifest(ctx context.Context, actor Actor, push Push) (Pushed, error) {
+	algorithm := oci.SHA256
+	if push.Reference.Digest != "" {
+		algorithm = push.Reference.Digest.Algorithm()
+	}
+	digest := algorithm.FromBytes(push.Payload)
+	if push.Reference.Digest != "" && push.Reference.Digest != digest {
+		return Pushed{}, oci.NewError(oci.CodeDigestInvalid, "the manifest that arrived has the digest %s, not %s", digest, push.Reference.Digest)
+	}
+	manifest, err := oci.ParseManifest(push.ContentType, push.Payload)
+	if err != nil {
+		if oci.HasCode(err, oci.CodeSizeInvalid) {
+			err = &oci.Error{Code: oci.CodeSizeInvalid, Status: http.StatusRequestEntityTooLarge, Message: "the manifest is too large", Err: err}
+		}
+		return Pushed{}, err
+	}
+	tags := slices.Clone(push.Tags)
+	if push.Reference.Tag != "" {
+		tags = append(tags, push.Reference.Tag)
+	}
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+
+	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags)
+	})
+	if err != nil {
+		return Pushed{}, metadataError("store manifest "+digest.String(), err)
+	}
+	r.manifests.drop(contentKey{push.Repository, digest})
+	for _, tag := range tags {
+		r.tags.drop(tagKey{push.Repository, tag})
+	}
+	pushed := Pushed{Digest: digest}
+	if manifest.Subject != nil {
+		pushed.Subject = manifest.Subject.Digest
+	}
+	return pushed, nil
+}
+
+func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string) error {
+	owner, err := tx.LockRepository(ctx, repository)
+	if errors.Is(err, metadata.ErrNotFound) {
+		if owner, err = ensureRepository(ctx, tx, repository); err == nil {
+			owner, err = tx.LockRepository(ctx, repository)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkReferences(ctx, tx, repository, manifest.References); err != nil {
+		return err
+	}
+	row := metadata.Manifest{
+		RepositoryID: owner.ID, Digest: digest, MediaType: manifest.MediaType, ArtifactType: manifest.ArtifactType,
+		Annotations: manifest.Annotations, Payload: manifest.Payload, Size: int64(len(manifest.Payload)),
+		References: manifest.References,
+	}
+	if manifest.Subject != nil {
+		row.Subject = manifest.Subject.Digest
+	}
+	if _, err := tx.PutManifest(ctx, row); err != nil {
+		return fmt.Errorf("put manifest: %w", err)
+	}
+
+	pushed := r.event(event.ManifestPushed, actor, repository)
+	pushed.Digest, pushed.MediaType, pushed.Size = digest.String(), manifest.MediaType, row.Size
+	if len(tags) > 0 {
+		pushed.Tag = tags[0]
+	}
+	if err := tx.AppendEvent(ctx, pushed); err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		previous, err := tx.PutTag(ctx, owner.ID, tag, digest, r.now())
+		if err != nil {
+			return fmt.Errorf("put tag %s: %w", tag, err)
+		}
+		if previous == digest {
+			continue
+		}
+		moved := pushed
+		moved.Kind, moved.Tag = event.TagMoved, tag
+		if previous == "" {
+			moved.Kind = event.TagCreated
+		}
+		if err := tx.AppendEvent(ctx, moved); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkReferences refuses a manifest that refers to what the repository does not have, and names all of it.
+func checkReferences(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error {
+	var blobs, manifests []oci.Digest
+	for _, reference := range references {
+		switch {
+		case reference.Foreign():
+		case reference.Kind == oci.ReferenceManifest:
+			manifests = append(manifests, reference.Descriptor.Digest)
+		default:
+			blobs = append(blobs, reference.Descriptor.Digest)
+		}
+	}
+	linked, err := tx.Blobs(ctx, repository, blobs)
+	if err != nil {
+		return fmt.Errorf("look up blobs: %w", err)
+	}
+	present, err := tx.Manifests(ctx, repository, manifests)
+	if err != nil {
+		return fmt.Errorf("look up manifests: %w", err)
+	}
+	var missing []oci.Descriptor
+	for _, reference := range references {
+		d := reference.Descriptor.Digest
+		if reference.Foreign() || linked[d] && reference.Kind != oci.ReferenceManifest || present[d] && reference.Kind == oci.ReferenceManifest {
+			continue
+		}
+		missing = append(missing, oci.Descriptor{MediaType: reference.Descriptor.MediaType, Digest: d, Size: reference.Descriptor.Size})
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &oci.Error{
+		Code:    oci.CodeManifestBlobUnknown,
+		Message: fmt.Sprintf("the manifest refers to content that repository %q does not have, first %s", repository, missing[0].Digest),
+		Detail:  missing,
+	}
+}

@@ -1,0 +1,103 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/berth-registry/berth/metadata"
+)
+
+const (
+	// sweepBatch is how many rows one step of the sweep takes.
+	sweepBatch = 100
+	// tombstoneGrace is how long bytes outlive their name, for readers that were given a URL or have the name in a cache.
+	tombstoneGrace = 15 * time.Minute
+	// maxSweepBackoff bounds the pause after failures.
+	maxSweepBackoff = 30 * time.Minute
+)
+
+// sweepLoop removes expired uploads and the bytes of deleted blobs. Many gateways may sweep at once: each step is a success when
+// another has done it.
+func (r *Registry) sweepLoop(ctx context.Context, interval time.Duration) {
+	pause := interval
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := r.Sweep(ctx); err != nil && ctx.Err() == nil {
+			pause = min(2*pause, maxSweepBackoff)
+			r.log.ErrorContext(ctx, "sweeping failed", "error", err, "again_in", pause)
+		} else {
+			pause = interval
+		}
+		timer.Reset(pause)
+	}
+}
+
+// Sweep removes once all uploads that have expired and all bytes of deleted blobs. It runs by itself every sweep interval.
+func (r *Registry) Sweep(ctx context.Context) error {
+	return errors.Join(r.sweepUploads(ctx), r.sweepTombstones(ctx))
+}
+
+func (r *Registry) sweepUploads(ctx context.Context) error {
+	for {
+		rows, err := r.metadata.ExpiredUploads(ctx, r.now(), sweepBatch)
+		if err != nil {
+			return fmt.Errorf("list expired uploads: %w", err)
+		}
+		removed := 0
+		var failures []error
+		for _, row := range rows {
+			if r.writers.active(row.ID) {
+				continue // its request has been running for longer than the expiry, and is the activity that would renew it
+			}
+			if err := r.expire(ctx, row); err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			removed++
+		}
+		if len(failures) > 0 {
+			return errors.Join(failures...)
+		}
+		if removed == 0 || len(rows) < sweepBatch {
+			return nil
+		}
+	}
+}
+
+func (r *Registry) expire(ctx context.Context, row metadata.Upload) error {
+	w := r.hold(row.ID)
+	defer w.close()
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	w.row = row
+	return w.discard(ctx)
+}
+
+func (r *Registry) sweepTombstones(ctx context.Context) error {
+	for {
+		keys, err := r.metadata.Tombstones(ctx, r.now().Add(-tombstoneGrace), sweepBatch)
+		if err != nil {
+			return fmt.Errorf("list deleted keys: %w", err)
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		if err := r.storage.Delete(ctx, keys); err != nil {
+			return fmt.Errorf("delete %d keys from storage: %w", len(keys), err)
+		}
+		err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+			return tx.DeleteTombstones(ctx, keys)
+		})
+		if err != nil {
+			return fmt.Errorf("forget %d deleted keys: %w", len(keys), err)
+		}
+	}
+}
