@@ -33,7 +33,8 @@ var (
 	// A key that was given up may be deleted from storage at any moment, so it never gets a name again.
 	insertBlob = define("put blob", `
 		INSERT INTO blobs (digest, size, storage_key, created_at)
-		SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE storage_key = $3)
+		SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT)
+		WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE storage_key = CAST($3 AS TEXT))
 		ON CONFLICT (digest) DO NOTHING`)
 	insertLink = define("link blob", `
 		INSERT INTO repository_blobs (repository_id, digest, created_at) VALUES ($1, $2, $3)

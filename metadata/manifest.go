@@ -34,7 +34,7 @@ var (
 		UPDATE manifests SET media_type = $2, artifact_type = $3, annotations = $4, subject = $5 WHERE id = $1`)
 	insertReferences = define("put references", `
 		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size)
-		SELECT $1, CAST(value->>'position' AS INTEGER), $2, value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT)
+		SELECT CAST($1 AS BIGINT), CAST(value->>'position' AS INTEGER), CAST($2 AS BIGINT), value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT)
 		FROM {elements}($3{json})`)
 	deleteReferences = define("delete references", `DELETE FROM manifest_references WHERE manifest_id = $1`)
 	deleteManifest   = define("delete manifest", `DELETE FROM manifests WHERE id = $1`)

@@ -18,8 +18,15 @@ func (s *Store) provider() (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}
-	options := append([]goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}, s.engine.Dialect.Options...)
-	provider, err := goose.NewProvider(s.engine.Dialect.Goose, s.engine.DB, folder, options...)
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if s.engine.Dialect.Options != nil {
+		more, err := s.engine.Dialect.Options()
+		if err != nil {
+			return nil, fmt.Errorf("prepare migrations: %w", err)
+		}
+		options = append(options, more...)
+	}
+	provider, err := goose.NewProvider(s.engine.Dialect.Goose, s.engine.Migrations, folder, options...)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}

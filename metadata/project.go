@@ -20,7 +20,7 @@ var (
 		ORDER BY name LIMIT $2`)
 
 	insertProject = define("create project", `
-		INSERT INTO projects AS p (name, public, owner_id, created_at, updated_at) VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4)
+		INSERT INTO projects (name, public, owner_id, created_at, updated_at) VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4)
 		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
 	updateProject = define("update project", `
 		UPDATE projects SET public = $2, owner_id = NULLIF(CAST($3 AS BIGINT), 0), updated_at = $4 WHERE id = $1

@@ -17,8 +17,8 @@ type Dialect struct {
 	// Name is the engine's name, and that of its folder of migrations.
 	Name  string
 	Goose goose.Dialect
-	// Options are passed to goose: PostgreSQL migrates under an advisory lock.
-	Options []goose.ProviderOption
+	// Options, when set, returns what goose needs for one migration: PostgreSQL migrates under an advisory lock.
+	Options func() ([]goose.ProviderOption, error)
 	// Words replace the words in braces in statements; see statements for what each must stand for.
 	Words map[string]string
 	// Classify marks an error of the driver with the package's kinds; it leaves other errors as they are.
@@ -70,6 +70,14 @@ type shared struct {
 	observer Observer
 }
 
+// kinded classifies an error that is not yet.
+func (s *shared) kinded(err error) error {
+	if classified(err) {
+		return err
+	}
+	return s.classify(err)
+}
+
 func (s *shared) observe(ctx context.Context, name string) (context.Context, func(error)) {
 	if s.observer == nil {
 		return ctx, func(error) {}
@@ -89,10 +97,11 @@ type row interface{ Scan(dest ...any) error }
 
 // fault gives an error of the driver its kind and the statement's name.
 func (r Reader) fault(s *statement, err error) error {
-	if !classified(err) {
-		err = r.shared.classify(err)
+	err = fmt.Errorf("%s: %w", s.name, r.shared.kinded(err))
+	if tx, ok := r.executor.(*session); ok && tx.fault == nil {
+		tx.fault = err
 	}
-	return fmt.Errorf("%s: %w", s.name, err)
+	return err
 }
 
 // all returns the rows of a query.

@@ -32,8 +32,10 @@ type Engine struct {
 	// Reader runs statements that change nothing, outside of transactions.
 	Reader Executor
 	Writer Writer
-	// DB is used for migrations and to see whether the database answers.
+	// DB is asked whether the database answers.
 	DB *sql.DB
+	// Migrations has connections whose statements may take long.
+	Migrations *sql.DB
 	// Close lets go of everything the engine holds.
 	Close func() error
 }
@@ -106,28 +108,44 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 	ctx, done := s.shared.observe(ctx, "transaction")
 	defer func() { done(err) }()
 	err = s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
-		tx := &Tx{Reader: Reader{shared: s.shared, executor: executor}}
-		defer func() { tx.executor = ended{} }()
-		return fn(ctx, tx)
+		tx := &session{Executor: executor}
+		defer func() { tx.fault = sql.ErrTxDone }()
+		if err := fn(ctx, &Tx{Reader: Reader{shared: s.shared, executor: tx}}); err != nil {
+			return err
+		}
+		return tx.fault
 	})
 	if err != nil {
-		return s.shared.classify(err)
+		return s.shared.kinded(err)
 	}
 	return nil
 }
 
-// Tx is a running transaction. It reads its own writes.
+// Tx is a running transaction. It reads its own writes. Once the database has refused a statement, the transaction can only
+// roll back, and all its methods return that error; finding no row is no refusal.
 type Tx struct {
 	Reader
 }
 
-// ended is the executor of a transaction that is over.
-type ended struct{}
-
-func (ended) ExecContext(context.Context, string, ...any) (sql.Result, error) {
-	return nil, sql.ErrTxDone
+// session is a transaction's executor until the first fault. PostgreSQL refuses statements after a fault, so that SQLite must
+// too: what works on the one has to work on the other.
+type session struct {
+	Executor
+	fault error
 }
 
-func (ended) QueryContext(context.Context, string, ...any) (*sql.Rows, error) {
-	return nil, sql.ErrTxDone
+// ExecContext implements [Executor].
+func (s *session) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	if s.fault != nil {
+		return nil, s.fault
+	}
+	return s.Executor.ExecContext(ctx, text, args...)
+}
+
+// QueryContext implements [Executor].
+func (s *session) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if s.fault != nil {
+		return nil, s.fault
+	}
+	return s.Executor.QueryContext(ctx, text, args...)
 }

@@ -20,7 +20,7 @@ var (
 
 	upsertTag = define("put tag", `
 		INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
-		SELECT m.repository_id, $3, m.id, $4, $4 FROM manifests m WHERE m.repository_id = $1 AND m.digest = $2
+		SELECT m.repository_id, CAST($3 AS TEXT), m.id, CAST($4 AS BIGINT), CAST($4 AS BIGINT) FROM manifests m WHERE m.repository_id = $1 AND m.digest = $2
 		ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at`)
 	deleteTag = define("delete tag", `DELETE FROM tags WHERE repository_id = $1 AND name = $2`)
 )

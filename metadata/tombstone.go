@@ -10,7 +10,7 @@ import (
 var (
 	tombstonesPage   = define("tombstones", `SELECT storage_key FROM tombstones WHERE created_at < $1 ORDER BY created_at, storage_key LIMIT $2`)
 	insertTombstones = define("add tombstones", `
-		INSERT INTO tombstones (storage_key, created_at) SELECT value, $2 FROM {texts}($1{json}) WHERE TRUE
+		INSERT INTO tombstones (storage_key, created_at) SELECT value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
 		ON CONFLICT (storage_key) DO NOTHING`)
 	deleteTombstones = define("delete tombstones", `DELETE FROM tombstones WHERE storage_key IN (SELECT value FROM {texts}($1{json}))`)
 )

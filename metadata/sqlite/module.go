@@ -72,7 +72,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("database sqlite takes one argument, the path of its file, and %q is one too many", d.Val())
 	}
-	for d.NextBlock(0) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		return d.Errf("unrecognized option %q of database sqlite: it has none but its argument, the path of its file", d.Val())
 	}
 	return nil

@@ -56,10 +56,11 @@ func Open(ctx context.Context, path string, logger *slog.Logger) (*metadata.Stor
 	writer := newWriter(writers)
 	prepared := newPrepared(readers)
 	return metadata.New(metadata.Engine{
-		Dialect: dialect,
-		Reader:  prepared,
-		Writer:  writer,
-		DB:      writers,
+		Dialect:    dialect,
+		Reader:     prepared,
+		Writer:     writer,
+		DB:         writers,
+		Migrations: writers,
 		Close: func() error {
 			return errors.Join(writer.close(), prepared.close(), readers.Close(), writers.Close(), lock.release())
 		},
