@@ -65,6 +65,8 @@ type content struct {
 	at     int64
 	opened int64
 	reader io.ReadCloser
+	// failed is the error that the storage gave while the content was sent.
+	failed error
 }
 
 // open asks for the range that begins here, or for the rest of the object.
@@ -80,8 +82,19 @@ func (c *content) open() error {
 	return err
 }
 
+// Err returns the error that ended a read before its end: the response has then been begun, and can only be broken off.
+func (c *content) Err() error { return storageError("read blob "+c.blob.Digest.String(), c.failed) }
+
 // Read reads from the storage.
 func (c *content) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil && err != io.EOF {
+		c.failed = err
+	}
+	return n, err
+}
+
+func (c *content) read(p []byte) (int, error) {
 	if c.at >= c.blob.Size {
 		return 0, io.EOF
 	}

@@ -177,8 +177,11 @@ func (w *writer) open(ctx context.Context, algorithms []oci.Algorithm) error {
 }
 
 // take hashes and stores the body. Storage is not given the request's context: a client that goes away ends the body, and the
-// part that is being stored then still counts.
+// part that is being stored then still counts. A nil body has no bytes.
 func (w *writer) take(ctx context.Context, body io.Reader) error {
+	if body == nil {
+		return nil
+	}
 	t := newTap(ctx, body, w.hashes)
 	n, err := w.bytes.Append(context.WithoutCancel(ctx), t)
 	t.close()

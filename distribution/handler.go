@@ -1,0 +1,147 @@
+// Package distribution is the HTTP face of the registry under /v2: distribution-spec 1.1 and its development profile, and what
+// clients expect beyond them. It splits paths, checks form, asks an [Authorizer], calls package registry, and shapes responses;
+// rules live below it.
+package distribution
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/registry"
+)
+
+// Observer is told of every response.
+type Observer interface {
+	// Observe is called after a response: with the route's name, of which there are few, the status, and the bytes of the bodies.
+	Observe(route string, status int, in, out int64, took time.Duration)
+}
+
+// Options are what a [Handler] is made of. Registry, Authorizer and Logger are required.
+type Options struct {
+	Registry   *registry.Registry
+	Authorizer Authorizer
+	Logger     *slog.Logger
+	Observer   Observer
+	// RequestID and Address return what events and log lines tell of a request; the defaults are "" and the remote address.
+	RequestID func(*http.Request) string
+	Address   func(*http.Request) string
+}
+
+// Handler serves /v2.
+type Handler struct {
+	registry   *registry.Registry
+	authorizer Authorizer
+	log        *slog.Logger
+	observer   Observer
+	requestID  func(*http.Request) string
+	address    func(*http.Request) string
+	routes     table
+}
+
+type silent struct{}
+
+func (silent) Observe(string, int, int64, int64, time.Duration) {}
+
+// New returns the handler. It panics when a route declares no action: nobody would guard it.
+func New(options Options) *Handler {
+	h := &Handler{
+		registry: options.Registry, authorizer: options.Authorizer, log: options.Logger, observer: options.Observer,
+		requestID: options.RequestID, address: options.Address, routes: newTable(routes),
+	}
+	if h.observer == nil {
+		h.observer = silent{}
+	}
+	if h.requestID == nil {
+		h.requestID = func(*http.Request) string { return "" }
+	}
+	if h.address == nil {
+		h.address = func(r *http.Request) string { return r.RemoteAddr }
+	}
+	return h
+}
+
+// exchange is one request and its response.
+type exchange struct {
+	*Handler
+	target
+	w      http.ResponseWriter
+	r      *http.Request
+	route  string
+	access Access
+	// status is 0 until the response's header is written; in counts the body's bytes that were read.
+	status int
+	in     int64
+}
+
+// ServeHTTP answers a request under /v2.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := &exchange{Handler: h, w: w, r: r, route: "unknown"}
+	header := w.Header()
+	header["Docker-Distribution-Api-Version"] = apiVersion
+	// A manifest is served as the type it was pushed with, from the console's own origin: a browser must not run it.
+	header["X-Content-Type-Options"] = noSniff
+	header["Content-Security-Policy"] = sandbox
+	if err := x.serve(); err != nil {
+		x.fail(err)
+	}
+	h.observer.Observe(x.route, x.status, x.in, x.out(), time.Since(start))
+}
+
+// The headers of every response, allocated once.
+var (
+	apiVersion  = []string{"registry/2.0"}
+	noSniff     = []string{"nosniff"}
+	sandbox     = []string{"default-src 'none'; sandbox"}
+	octetStream = []string{"application/octet-stream"}
+	noCache     = []string{"no-cache"}
+	immutable   = []string{"private, max-age=31536000, immutable"}
+	byteRanges  = []string{"bytes"}
+)
+
+func (x *exchange) serve() error {
+	var known bool
+	var err error
+	x.target, known, err = parsePath(x.r.URL.EscapedPath())
+	if !known {
+		return errPathUnknown
+	}
+	route, allowed := x.routes.find(x.kind, x.r.Method)
+	x.route = string(x.kind)
+	if err != nil {
+		return err
+	}
+	if route == nil {
+		x.w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return errMethodNotAllowed
+	}
+	x.route = route.name
+	needs, wishes := route.needs(x)
+	if x.access, err = x.authorizer.Authorize(x.r, needs, wishes); err != nil {
+		return err
+	}
+	return route.serve(x)
+}
+
+// reply writes the header with no body, or before one.
+func (x *exchange) reply(status int) {
+	x.status = status
+	x.w.WriteHeader(status)
+}
+
+// out is the number of bytes that the response's body has by its header.
+func (x *exchange) out() int64 {
+	if x.r.Method == http.MethodHead {
+		return 0
+	}
+	n, _ := parseBytes(x.w.Header().Get("Content-Length"))
+	return n
+}
+
+func (x *exchange) actor() registry.Actor {
+	return registry.Actor{
+		Name: x.access.Principal.Name, Credential: x.access.Credential, RequestID: x.requestID(x.r), Address: x.address(x.r),
+	}
+}
