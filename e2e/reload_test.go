@@ -1,0 +1,216 @@
+package e2e_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/e2e/harness"
+)
+
+// TestReload_transfersGoOn reloads the configuration while a push and a pull of 1 GiB are half way, once with the same storage
+// and once with another. Both transfers finish byte-exact, and nothing of what was replaced stays open.
+func TestReload_transfersGoOn(t *testing.T) {
+	const size = 1 << 30
+	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
+		gateway := harness.Start(t, stack)
+		old, _, err := harness.DigestOf(harness.Content(20, size))
+		require.NoError(t, err)
+		require.NoError(t, gateway.Admin().PushBlob(t.Context(), "library/reload", old, size, harness.Content(20, size)))
+
+		t.Run("same storage", func(t *testing.T) {
+			gateway.Write(stack.Block + "\ntoken_lifetime 11m")
+			digest := duringTransfers(t, gateway, 21, old, size)
+			requireBlob(t, gateway, digest, size)
+			requireBlob(t, gateway, old, size)
+		})
+		t.Run("other storage", func(t *testing.T) {
+			gateway.Write(stack.OtherStorage())
+			digest := duringTransfers(t, gateway, 22, old, size)
+			if stack.S3 == nil {
+				require.Eventually(t, func() bool { return len(gateway.OpenFiles(filepath.Join(stack.Directory, "blobs"))) == 0 },
+					30*time.Second, 100*time.Millisecond, "files of the old storage stay open")
+			}
+			// What is pushed now goes to the new storage, and comes from there.
+			image := harness.NewImage(23, 1<<20)
+			require.NoError(t, gateway.Admin().Push(t.Context(), "library/reload", "new", image))
+			require.NoError(t, gateway.Admin().CheckPull(t.Context(), "library/reload", "new", image))
+			// What was pushed through the old one is in the old one.
+			gateway.Write(stack.Block)
+			require.NoError(t, gateway.Reload())
+			requireBlob(t, gateway, digest, size)
+			requireBlob(t, gateway, old, size)
+		})
+	})
+}
+
+// duringTransfers reloads while a push of new content and a pull of an old blob are half way, lets them finish, and returns the
+// digest of what was pushed.
+func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old string, size int64) string {
+	t.Helper()
+	digest, _, err := harness.DigestOf(harness.Content(seed, size))
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+
+	reloaded := make(chan struct{})
+	push := &gate{Reader: harness.Content(seed, size), left: size / 2, open: reloaded, reached: make(chan struct{})}
+	var transfers sync.WaitGroup
+	var pushErr error
+	transfers.Go(func() {
+		pushErr = gateway.Admin().PushBlob(ctx, "library/reload", digest, size, push)
+		push.arrive()
+	})
+
+	response, err := gateway.Admin().Do(ctx, http.MethodGet, "/v2/library/reload/blobs/"+old, nil, nil, http.StatusOK)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	pull := &gate{Reader: response.Body, left: size / 2, open: reloaded, reached: make(chan struct{})}
+	var pulled string
+	var pullErr error
+	transfers.Go(func() {
+		pulled, _, pullErr = harness.DigestOf(pull)
+		pull.arrive()
+	})
+
+	<-push.reached
+	<-pull.reached
+	err = gateway.Reload()
+	close(reloaded)
+	transfers.Wait()
+	require.NoError(t, err)
+	require.NoError(t, pushErr)
+	require.NoError(t, pullErr)
+	require.Equal(t, old, pulled)
+	return digest
+}
+
+// gate is a reader that stops after some bytes until it is opened.
+type gate struct {
+	io.Reader
+	left    int64
+	open    <-chan struct{}
+	reached chan struct{}
+	once    sync.Once
+}
+
+func (g *gate) arrive() { g.once.Do(func() { close(g.reached) }) }
+
+// Read reads on once the gate is open.
+func (g *gate) Read(into []byte) (int, error) {
+	if g.left <= 0 {
+		g.arrive()
+		<-g.open
+	}
+	n, err := g.Reader.Read(into)
+	g.left -= int64(n)
+	return n, err
+}
+
+func requireBlob(t *testing.T, gateway *harness.Gateway, digest string, size int64) {
+	t.Helper()
+	got, length, err := gateway.Admin().PullBlob(t.Context(), "library/reload", digest)
+	require.NoError(t, err)
+	require.Equal(t, digest, got)
+	require.Equal(t, size, length)
+}
+
+// TestReload_wrongConfigurationChangesNothing: the old configuration goes on, and the message names the line.
+func TestReload_wrongConfigurationChangesNothing(t *testing.T) {
+	stack := harness.Directory(t)
+	gateway := harness.Start(t, stack)
+	image := harness.NewImage(24, 1000)
+	require.NoError(t, gateway.Admin().Push(t.Context(), "library/wrong", "v1", image))
+	for block, complaint := range map[string]string{
+		stack.Block + "\nstorrage filesystem":                                "storrage",
+		strings.Replace(stack.Block, "storage filesystem", "storage nfs", 1): "nfs",
+	} {
+		gateway.Write(block)
+		err := gateway.Reload()
+		require.ErrorContains(t, err, complaint)
+		require.ErrorContains(t, err, "Caddyfile:")
+	}
+	require.NoError(t, gateway.Admin().CheckPull(t.Context(), "library/wrong", "v1", image))
+}
+
+// TestShutdown_cutUploadResumes stops a gateway whose grace period is shorter than an upload; the next start continues it from
+// what had been stored.
+func TestShutdown_cutUploadResumes(t *testing.T) {
+	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
+		const size = 24 << 20
+		stack.Grace = time.Second
+		gateway := harness.Start(t, stack)
+		client := gateway.Admin()
+		digest, _, err := harness.DigestOf(harness.Content(25, size))
+		require.NoError(t, err)
+		location, err := client.StartUpload(t.Context(), "library/cut")
+		require.NoError(t, err)
+		never := make(chan struct{})
+		body := &gate{Reader: harness.Content(25, size), left: size / 2, open: never, reached: make(chan struct{})}
+		patched := make(chan error, 1)
+		go func() {
+			_, _, err := client.Patch(t.Context(), location, 0, -1, body)
+			patched <- err
+		}()
+		<-body.reached
+		gateway.Stop()
+		close(never)
+		require.Error(t, <-patched)
+
+		gateway.Launch()
+		client = gateway.Admin()
+		next, offset, err := client.UploadStatus(t.Context(), location)
+		require.NoError(t, err)
+		t.Logf("%s: %d of %d bytes kept", stack.Name, offset, size)
+		rest := harness.Content(25, size)
+		_, err = io.CopyN(io.Discard, rest, offset)
+		require.NoError(t, err)
+		next, _, err = client.Patch(t.Context(), next, offset, size-offset, rest)
+		require.NoError(t, err)
+		require.NoError(t, client.FinishUpload(t.Context(), next, digest))
+		got, _, err := client.PullBlob(t.Context(), "library/cut", digest)
+		require.NoError(t, err)
+		require.Equal(t, digest, got)
+	})
+}
+
+// TestShutdown_waitsForTransfers stops a gateway in the middle of an upload that ends within the grace period.
+func TestShutdown_waitsForTransfers(t *testing.T) {
+	stack := harness.Directory(t)
+	gateway := harness.Start(t, stack)
+	client := gateway.Admin()
+	const size = 8 << 20
+	digest, _, err := harness.DigestOf(harness.Content(26, size))
+	require.NoError(t, err)
+	location, err := client.StartUpload(t.Context(), "library/grace")
+	require.NoError(t, err)
+	stopping := make(chan struct{})
+	body := &gate{Reader: harness.Content(26, size), left: size / 2, open: stopping, reached: make(chan struct{})}
+	finished := make(chan error, 1)
+	go func() { finished <- client.FinishUploadWith(t.Context(), location, digest, body) }()
+	<-body.reached
+	stopped := make(chan struct{})
+	go func() {
+		gateway.Stop()
+		close(stopped)
+	}()
+	require.Eventually(t, func() bool {
+		_, err := gateway.HTTP().Get(gateway.URL() + "/v2/")
+		return err != nil
+	}, 20*time.Second, 20*time.Millisecond, "new connections are taken while stopping")
+	close(stopping)
+	require.NoError(t, <-finished)
+	<-stopped
+
+	gateway.Launch()
+	got, _, err := gateway.Admin().PullBlob(t.Context(), "library/grace", digest)
+	require.NoError(t, err)
+	require.Equal(t, digest, got)
+}
