@@ -2,6 +2,7 @@
 package main
 
 import (
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
@@ -10,5 +11,13 @@ import (
 )
 
 func main() {
+	caddy.CustomBinaryName = "berth"
+	caddy.CustomLongDescription = `Berth is a container registry: docker push and docker pull, with users, projects and roles, on a directory
+or on S3 and PostgreSQL. It is Caddy with Berth's modules, so the configuration is a Caddyfile.
+
+  berth run        serves what the Caddyfile in this directory says
+  berth doctor     says whether it can
+  berth user, berth project, berth member
+                   manage who may do what, whether the server runs or not`
 	caddycmd.Main()
 }

@@ -1,0 +1,26 @@
+package caddymodules
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// serveLanding tells a person who opened the registry's address in a browser what it is.
+func serveLanding(w http.ResponseWriter, r *http.Request) {
+	if !allowRead(w, r) {
+		return
+	}
+	_, version := caddy.Version()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = fmt.Fprintf(w, `Berth %s: a container registry.
+
+  docker login %[2]s
+  docker push  %[2]s/PROJECT/NAME:TAG
+  docker pull  %[2]s/PROJECT/NAME:TAG
+
+If your client does not trust this server's certificate yet, its authority's is at %[3]s
+`, version, r.Host, certificatePath)
+}

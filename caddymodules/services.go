@@ -1,0 +1,186 @@
+package caddymodules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/berth-registry/berth/distribution"
+	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/token"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/secret"
+	"github.com/berth-registry/berth/storage"
+)
+
+// services are an open core: everything wired, ready for requests.
+type services struct {
+	administration administration
+	distribution   http.Handler
+	token          http.Handler
+	keys           http.Handler
+
+	closers []func() error
+	logger  *slog.Logger
+}
+
+// close closes what was opened, the last first.
+func (s *services) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		if err := s.closers[i](); err != nil {
+			s.logger.Error("close", "error", err)
+		}
+	}
+}
+
+func (s *services) onClose(closeFn func() error) { s.closers = append(s.closers, closeFn) }
+
+// openServices opens the database and the storage, brings the schema up to date, makes the first user where there is none, and
+// wires the rest. On an error nothing stays open.
+func openServices(ctx context.Context, settings settings) (_ *services, err error) {
+	s := &services{logger: newLogger()}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := makeDataDir(settings); err != nil {
+		return nil, err
+	}
+	store, closeStore, err := openStore(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(closeStore)
+	backend, closeStorage, err := openStorage(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(closeStorage)
+	if err := bootstrap(ctx, store, settings); err != nil {
+		return nil, err
+	}
+	content := registry.New(registry.Options{
+		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry,
+	})
+	metrics.follow(content)
+	s.onClose(func() error {
+		metrics.unfollow(content)
+		return content.Close()
+	})
+	if err := s.wire(ctx, settings, store, content); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// wire makes the faces.
+func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry) error {
+	accounts := identity.NewAccounts(store, nil)
+	login, err := identity.NewLogin(identity.LoginOptions{
+		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store})},
+		Accounts: accounts,
+	})
+	if err != nil {
+		return err
+	}
+	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts})
+	if err != nil {
+		return err
+	}
+	tokens, err := openTokens(ctx, settings, store)
+	if err != nil {
+		return err
+	}
+	s.administration = administration{
+		store:  store,
+		users:  local.NewUsers(local.UsersOptions{Store: store, Accounts: accounts}),
+		forget: authorizer.Invalidate,
+	}
+	gate, err := auth.New(auth.Options{
+		Login: login, Accounts: accounts, Tokens: tokens, Policy: authorizer, ExternalURL: settings.externalURL,
+		Scheme: clientScheme, Address: clientAddress, Observe: observeToken, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.token, s.keys = http.HandlerFunc(gate.ServeToken), http.HandlerFunc(gate.ServeKeys)
+	s.distribution = distribution.New(distribution.Options{
+		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress,
+		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
+	})
+	return nil
+}
+
+func makeDataDir(settings settings) error {
+	if err := os.MkdirAll(settings.dataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	return nil
+}
+
+// openStore opens the database, or takes a share of the open one, with its schema up to date.
+func openStore(ctx context.Context, settings settings) (*metadata.Store, func() error, error) {
+	return share(databases, settings.databaseIdentity(), func() (*metadata.Store, error) {
+		store, err := settings.database.OpenDatabase(ctx, settings.dataDir, newLogger())
+		if err != nil {
+			return nil, fmt.Errorf("open database: %w", err)
+		}
+		store.Observe(observeDatabase)
+		if err := store.Migrate(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("migrate database: %w", err), store.Close())
+		}
+		return store, nil
+	})
+}
+
+// openStorage opens the storage, or takes a share of the open one.
+func openStorage(ctx context.Context, settings settings) (storage.Backend, func() error, error) {
+	return share(storages, settings.storageIdentity(), func() (storage.Backend, error) {
+		backend, err := settings.storage.OpenStorage(ctx, settings.dataDir, newLogger())
+		if err != nil {
+			return nil, fmt.Errorf("open storage: %w", err)
+		}
+		return storage.Instrument(backend, observeStorage), nil
+	})
+}
+
+func openTokens(ctx context.Context, settings settings, store *metadata.Store) (*token.Tokens, error) {
+	master, err := secret.LoadKey(settings.secretKey, settings.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	box, err := secret.New(master)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := token.OpenRing(ctx, token.RingOptions{
+		Store: store, Box: box, MaxTokenLifetime: max(settings.tokenLifetime, settings.refreshTokenLifetime),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open token keys: %w", err)
+	}
+	return token.New(token.Options{Ring: ring, Lifetime: settings.tokenLifetime, RefreshLifetime: settings.refreshTokenLifetime})
+}
+
+// openAdministration opens the database alone, for a command that runs without a server.
+func openAdministration(ctx context.Context, settings settings) (*administration, func() error, error) {
+	if err := makeDataDir(settings); err != nil {
+		return nil, nil, err
+	}
+	store, closeStore, err := openStore(ctx, settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := bootstrap(ctx, store, settings); err != nil {
+		return nil, nil, errors.Join(err, closeStore())
+	}
+	return &administration{store: store, users: local.NewUsers(local.UsersOptions{Store: store})}, closeStore, nil
+}
