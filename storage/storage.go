@@ -14,7 +14,7 @@ import (
 )
 
 // Backend stores bytes. Its methods may be called from many goroutines. Errors are, or wrap, one of [ErrNotFound],
-// [ErrNoSpace], [ErrDenied], [*RetryableError], the context's error, or the error of the reader that was appended from;
+// [ErrNoSpace], [ErrDenied], [ErrTooLarge], [ErrTakenOver], [*RetryableError], the context's error, or the error of the reader that was appended from;
 // anything else is a fault that a person has to look at.
 type Backend interface {
 	// Begin starts an upload under a fresh key.
@@ -22,8 +22,9 @@ type Backend interface {
 	// Resume continues an upload, perhaps of another process, from the state that Suspend returned: at the offset it had then,
 	// whatever was appended after. It returns [ErrNotFound] when the bytes are gone.
 	Resume(ctx context.Context, state []byte) (Upload, error)
-	// Open reads length bytes of an object from offset; a negative length reads to the end. The caller closes the reader. A
-	// backend on a file system returns an *os.File when the whole object is asked for, so that the kernel can send it.
+	// Open reads length bytes of an object from offset; a negative length reads to the end. What lies beyond the end reads as
+	// nothing. The caller closes the reader, whose errors are typed as the backend's are. A backend on a file system returns an
+	// *os.File when the whole object is asked for, so that the kernel can send it.
 	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 	// Delete removes objects. A key that is gone already is a success. On an error some may have been removed; call again.
 	Delete(ctx context.Context, keys []string) error
@@ -34,7 +35,9 @@ type Backend interface {
 // Upload is one object being written by one caller at a time.
 type Upload interface {
 	// Append adds what r holds and returns how many bytes were taken. Memory is bounded, whatever the length. After an error of r
-	// or of the context the bytes taken so far count and the upload goes on; Suspend makes them durable.
+	// or of the context all bytes that were read from r are taken and the upload goes on; Suspend makes them durable. After an
+	// error of the storage fewer may be taken than were read (a full disk): what was read beyond them is lost, and a caller that
+	// hashes on the way goes back to the state it last suspended.
 	Append(ctx context.Context, r io.Reader) (int64, error)
 	// Offset is the number of bytes taken so far.
 	Offset() int64
@@ -44,7 +47,7 @@ type Upload interface {
 	// Commit makes the object durable and readable, and returns its key. Called again it returns the same key, also after a
 	// Resume of the state from before the commit when the object is there.
 	Commit(ctx context.Context) (key string, err error)
-	// Abort removes what was stored. Aborting what is gone is a success.
+	// Abort removes what was stored. Aborting what is gone is a success; a committed object is left alone, for SQL may name it.
 	Abort(ctx context.Context) error
 	// Close lets go of memory and descriptors and keeps what is durable. It is called once, after the last other call, also after
 	// Commit and Abort.
@@ -93,6 +96,10 @@ var (
 	ErrNoSpace = errors.New("no space left in storage")
 	// ErrDenied: the storage refuses Berth: credentials, permissions, a missing bucket. The operator has to act.
 	ErrDenied = errors.New("storage refuses access")
+	// ErrTooLarge: the object is larger than the storage can hold in one piece.
+	ErrTooLarge = errors.New("object is too large for the storage")
+	// ErrTakenOver: the upload was resumed elsewhere, so this side of it may not write any more.
+	ErrTakenOver = errors.New("upload was taken over by another request")
 )
 
 // RetryableError is a fault that is likely to pass: a timeout, a cut connection, a request to slow down.
