@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"identity":     {"oci", "event", "secret"},
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "secret", "identity/...", "metadata"},
-	"policy":       {"oci", "event", "identity", "metadata"},
+	"policy":       {"oci", "event", "identity", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
 	"registry/...": {"oci", "event", "secret", "storage", "metadata", "identity", "policy", "registry/..."},
 	// L3: faces see use cases.
