@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/storage"
@@ -255,12 +256,25 @@ func (u *upload) commit(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return key, u.backend.put(ctx, key, bytes)
+		if err := u.backend.put(ctx, key, bytes); err != nil {
+			return "", err
+		}
+		return key, nil
 	}
-	if err := u.flush(ctx, 1); err != nil {
+	err := u.flush(ctx, 1)
+	switch {
+	case err == nil:
+		err = u.backend.complete(ctx, u.key, u.uploadID, u.parts)
+	case errors.Is(err, storage.ErrNotFound) && u.sending != nil:
+		// The multipart upload may be gone because an earlier commit of the same bytes completed it.
+		last := contentOf(u.sending)
+		parts := append(slices.Clip(u.parts), part{ETag: last.md5(), Size: last.size})
+		err = u.backend.findCompleted(ctx, u.key, parts, err)
+	}
+	if err != nil {
 		return "", err
 	}
-	return u.key, u.backend.complete(ctx, u.key, u.uploadID, u.parts)
+	return u.key, nil
 }
 
 // Abort forgets the parts. An object that was committed stays.
