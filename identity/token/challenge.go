@@ -125,6 +125,9 @@ func parseValue(s string) (value, rest string, err error) {
 				return "", "", fmt.Errorf("%w: ends in a backslash", ErrChallenge)
 			}
 		}
+		if s[i] < ' ' || s[i] == 0x7f {
+			return "", "", fmt.Errorf("%w: control character", ErrChallenge)
+		}
 		b.WriteByte(s[i])
 	}
 	return "", "", fmt.Errorf("%w: quote is not closed", ErrChallenge)
