@@ -179,8 +179,9 @@ func craneClient(s *session) {
 
 func orasClient(s *session) {
 	reference := s.reference("oras", "v1")
-	common := []string{"--ca-file", s.gateway.CA(), "--registry-config", s.path("oras.json")}
-	require.Contains(s, s.fails("oras", "login", "--registry-config", s.path("oras.json"), "-u", s.user, "-p", s.password, s.gateway.Host()), "x509")
+	// oras speaks plain HTTP to localhost unless told not to.
+	common := []string{"--ca-file", s.gateway.CA(), "--registry-config", s.path("oras.json"), "--plain-http=false"}
+	require.Contains(s, s.fails("oras", "login", "--plain-http=false", "--registry-config", s.path("oras.json"), "-u", s.user, "-p", s.password, s.gateway.Host()), "x509")
 	s.run("oras", append([]string{"login", "-u", s.user, "-p", s.password, s.gateway.Host()}, common...)...)
 	content := writeContent(s.T, s.path("cargo.bin"), 3<<20)
 	// oras wants relative paths, and the working directory is everybody's.

@@ -72,12 +72,12 @@ state = %q
 	awaitTool(s, daemon, "ctr", append(ctr, "version")...)
 
 	reference, credentials := s.reference("containerd", "v1"), s.user+":"+s.password
-	layout(s.T, s.path("pushed"), "v1")
+	pushed := layout(s.T, s.path("pushed"), "v1")
 	archive := s.path("pushed.tar")
 	s.run("tar", "-C", s.path("pushed"), "-cf", archive, ".")
-	s.run("ctr", append(ctr, "images", "import", "--snapshotter", "native", "--index-name", reference, archive)...)
+	s.run("ctr", append(ctr, "images", "import", "--snapshotter", "native", "--base-name", s.gateway.Host()+"/library/containerd", archive)...)
 	s.run("ctr", append(ctr, "images", "push", "--hosts-dir", s.path("certs.d"), "-u", credentials, reference)...)
-	pushed := s.served("containerd", "v1")
+	require.Equal(s, pushed, s.served("containerd", "v1"))
 	s.run("ctr", append(ctr, "images", "rm", "--sync", reference)...)
 
 	crictl := []string{"--image-endpoint", "unix://" + s.path("c.sock"), "--runtime-endpoint", "unix://" + s.path("c.sock")}
