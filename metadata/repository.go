@@ -68,6 +68,9 @@ func (t *Tx) DeleteRepository(ctx context.Context, id int64) error {
 
 // AddPulls adds counters of pulls. Repositories that are gone are passed over.
 func (t *Tx) AddPulls(ctx context.Context, pulls []Pulls) error {
+	if len(pulls) == 0 {
+		return nil
+	}
 	type element struct {
 		Name  oci.Repository `json:"name"`
 		Pulls int64          `json:"pulls"`

@@ -105,6 +105,9 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 	if ctx.Value(transactionKey{}) != nil {
 		return errNested
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	ctx, done := s.shared.observe(ctx, "transaction")
 	defer func() { done(err) }()
 	err = s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {

@@ -22,6 +22,9 @@ func (r Reader) Tombstones(ctx context.Context, before time.Time, n int) ([]stri
 
 // AddTombstones gives up storage keys: no row names them from now on, and their objects are to be deleted.
 func (t *Tx) AddTombstones(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
 	list, err := json.Marshal(keys)
 	if err != nil {
 		return fmt.Errorf("add tombstones: %w", err)
@@ -32,6 +35,9 @@ func (t *Tx) AddTombstones(ctx context.Context, keys []string) error {
 
 // DeleteTombstones forgets keys whose objects have been deleted.
 func (t *Tx) DeleteTombstones(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
 	list, err := json.Marshal(keys)
 	if err != nil {
 		return fmt.Errorf("delete tombstones: %w", err)

@@ -30,7 +30,7 @@ func (w writer) Run(ctx context.Context, fn func(ctx context.Context, executor m
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (w *writer) Run(ctx context.Context, fn func(ctx context.Context, executor 
 	select {
 	case w.queue <- t:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	case <-w.stop:
 		return metadata.Kind(metadata.ErrUnavailable, errClosed)
 	}
@@ -206,7 +206,7 @@ type uninterrupted struct{ statements *prepared }
 // ExecContext implements [metadata.Executor].
 func (u uninterrupted) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, ctx.Err()
 	}
 	return u.statements.ExecContext(context.WithoutCancel(ctx), text, args...)
 }
@@ -214,7 +214,7 @@ func (u uninterrupted) ExecContext(ctx context.Context, text string, args ...any
 // QueryContext implements [metadata.Executor].
 func (u uninterrupted) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, ctx.Err()
 	}
 	return u.statements.QueryContext(context.WithoutCancel(ctx), text, args...)
 }
