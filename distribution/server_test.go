@@ -1,0 +1,282 @@
+package distribution_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/distribution"
+	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/storage/filesystem"
+)
+
+const challenge = `Bearer realm="https://registry.test/service/token",service="registry.test"`
+
+// everybody lets everybody do everything, but for the repositories in refused, and wishes in unasked are sent back for a token.
+type everybody struct {
+	refused, unasked map[oci.Repository]bool
+}
+
+func (e everybody) Authorize(_ *http.Request, needs, wishes []distribution.Need) (distribution.Access, error) {
+	granted := make([]bool, len(wishes))
+	for i, wish := range wishes {
+		if e.unasked[wish.Repository] {
+			return distribution.Access{}, &auth.Refusal{Err: oci.NewError(oci.CodeUnauthorized, "authentication required"), Challenge: challenge}
+		}
+		granted[i] = !e.refused[wish.Repository]
+	}
+	for _, need := range needs {
+		if e.refused[need.Repository] {
+			return distribution.Access{}, &auth.Refusal{Err: oci.NewError(oci.CodeDenied, "no")}
+		}
+	}
+	return distribution.Access{
+		Principal: identity.Principal{Kind: identity.KindUser, ID: 1, Name: "alice"}, Credential: "basic",
+		View: metadata.Visibility{All: true}, Granted: granted,
+	}, nil
+}
+
+// server is a registry behind HTTP, on real SQLite and a real directory.
+type server struct {
+	t        testing.TB
+	url      string
+	store    *metadata.Store
+	registry *registry.Registry
+	root     string
+	clock    *clock
+	log      *lockedBuffer
+	observed *observations
+	// closed tells that a test has closed the store.
+	closed bool
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+type observation struct {
+	route   string
+	status  int
+	in, out int64
+}
+
+type observations struct {
+	mu  sync.Mutex
+	all []observation
+}
+
+func (o *observations) Observe(route string, status int, in, out int64, _ time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = append(o.all, observation{route, status, in, out})
+}
+
+func (o *observations) has(want observation) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, seen := range o.all {
+		if seen == want {
+			return true
+		}
+	}
+	return false
+}
+
+func newServer(t testing.TB, authorizer distribution.Authorizer) *server {
+	t.Helper()
+	s := &server{t: t, root: t.TempDir(), clock: &clock{now: time.Now()}, log: &lockedBuffer{}, observed: &observations{}}
+	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ctx := context.Background()
+	var err error
+	s.store, err = sqlite.Open(ctx, filepath.Join(s.root, "berth.db"), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if !s.closed {
+			require.NoError(t, s.store.Close())
+		}
+	})
+	require.NoError(t, s.store.Migrate(ctx))
+	require.NoError(t, s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"library", "secret"} {
+			if _, err := tx.CreateProject(ctx, metadata.Project{Name: name, OwnerID: owner.ID, Public: name == "library"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	backend, err := filesystem.New(filesystem.Config{Root: filepath.Join(s.root, "storage")})
+	require.NoError(t, err)
+	s.registry = registry.New(registry.Options{
+		Metadata: s.store, Storage: backend, Logger: logger, Clock: s.clock.Now, FlushInterval: time.Hour, SweepInterval: time.Hour,
+	})
+	t.Cleanup(func() { require.NoError(t, s.registry.Close()) })
+	if authorizer == nil {
+		authorizer = everybody{}
+	}
+	web := httptest.NewServer(distribution.New(distribution.Options{
+		Registry: s.registry, Authorizer: authorizer, Logger: logger, Observer: s.observed,
+		RequestID: func(r *http.Request) string { return r.Header.Get("X-Request-Id") },
+	}))
+	t.Cleanup(web.Close)
+	s.url = web.URL
+	return s
+}
+
+// response is a response that was read whole.
+type response struct {
+	*http.Response
+	body []byte
+}
+
+func (r response) code() string {
+	var body struct {
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(r.body, &body) != nil || len(body.Errors) != 1 || r.Header.Get("Content-Type") != "application/json" {
+		return "not the specification's JSON: " + string(r.body)
+	}
+	return body.Errors[0].Code
+}
+
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// do sends a request; headers are "Name: value".
+func (s *server) do(method, path string, body io.Reader, headers ...string) response {
+	s.t.Helper()
+	request, err := http.NewRequest(method, s.url+path, body)
+	require.NoError(s.t, err)
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
+	}
+	answer, err := client.Do(request)
+	require.NoError(s.t, err)
+	defer answer.Body.Close()
+	read, err := io.ReadAll(answer.Body)
+	require.NoError(s.t, err)
+	return response{answer, read}
+}
+
+func (s *server) want(status int, r response) response {
+	s.t.Helper()
+	require.Equal(s.t, status, r.StatusCode, "%s %s: %s\n%s", r.Request.Method, r.Request.URL, r.body, s.log)
+	return r
+}
+
+func (s *server) start(repository string) string {
+	s.t.Helper()
+	return s.want(202, s.do("POST", "/v2/"+repository+"/blobs/uploads/", nil)).Header.Get("Location")
+}
+
+func (s *server) pushBlob(repository string, content []byte) oci.Digest {
+	s.t.Helper()
+	digest := oci.SHA256.FromBytes(content)
+	s.want(201, s.do("POST", "/v2/"+repository+"/blobs/uploads/?digest="+digest.String(), bytes.NewReader(content)))
+	return digest
+}
+
+func imageOf(config, layer oci.Digest, subject oci.Digest, artifactType string) []byte {
+	manifest := map[string]any{
+		"schemaVersion": 2, "mediaType": oci.MediaTypeImageManifest,
+		"config": map[string]any{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+		"layers": []any{map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": 2}},
+	}
+	if subject != "" {
+		manifest["subject"] = map[string]any{"mediaType": oci.MediaTypeImageManifest, "digest": subject, "size": 2}
+	}
+	if artifactType != "" {
+		manifest["artifactType"] = artifactType
+	}
+	encoded, _ := json.Marshal(manifest)
+	return encoded
+}
+
+// pushImage pushes an image of one layer under a tag or, when that is "", its digest.
+func (s *server) pushImage(repository, tag string, layer []byte) (oci.Digest, []byte) {
+	s.t.Helper()
+	manifest := imageOf(s.pushBlob(repository, []byte("{}")), s.pushBlob(repository, layer), "", "")
+	digest := oci.SHA256.FromBytes(manifest)
+	if tag == "" {
+		tag = digest.String()
+	}
+	s.want(201, s.putManifest(repository, tag, manifest))
+	return digest, manifest
+}
+
+func (s *server) putManifest(repository, reference string, manifest []byte) response {
+	s.t.Helper()
+	return s.do("PUT", "/v2/"+repository+"/manifests/"+reference, bytes.NewReader(manifest), "Content-Type: "+oci.MediaTypeImageManifest)
+}
+
+// noise is content that no two calls with different seeds share.
+func noise(seed uint64, size int) []byte {
+	content := make([]byte, size)
+	source := rand.New(rand.NewPCG(seed, 1))
+	for i := range content {
+		content[i] = byte(source.Uint32())
+	}
+	return content
+}
+
+func (s *server) get(path string, headers ...string) response {
+	s.t.Helper()
+	return s.do("GET", path, nil, headers...)
+}
+
+func blobPath(repository string, digest oci.Digest) string {
+	return fmt.Sprintf("/v2/%s/blobs/%s", repository, digest)
+}
