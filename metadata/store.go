@@ -46,6 +46,7 @@ type Store struct {
 	engine    Engine
 	logger    *slog.Logger
 	migrating sync.Mutex
+	close     func() error
 }
 
 // Opener opens the configured database.
@@ -67,6 +68,7 @@ func New(engine Engine, logger *slog.Logger) *Store {
 		Reader: Reader{shared: &shared{texts: engine.Dialect.texts(), classify: engine.Dialect.Classify}, executor: engine.Reader},
 		engine: engine,
 		logger: logger,
+		close:  sync.OnceValue(engine.Close),
 	}
 }
 
@@ -84,9 +86,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close waits for running transactions and closes the database.
+// Close waits for running transactions and closes the database. Called again it returns the same.
 func (s *Store) Close() error {
-	if err := s.engine.Close(); err != nil {
+	if err := s.close(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	return nil

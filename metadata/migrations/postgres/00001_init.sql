@@ -72,7 +72,7 @@ CREATE TABLE manifests (
     digest        TEXT   COLLATE "C" NOT NULL,
     media_type    TEXT   COLLATE "C" NOT NULL,
     artifact_type TEXT   COLLATE "C" NOT NULL,
-    annotations   TEXT,
+    annotations   TEXT COLLATE "C",
     subject       TEXT COLLATE "C",
     size          BIGINT NOT NULL,
     created_at    BIGINT NOT NULL,
