@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
+	"strings"
+	"unicode"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -20,6 +22,9 @@ const MaxManifestSize = 4 << 20
 
 // MaxManifestReferences bounds the descriptors of one manifest, so that one push cannot hold the database for minutes.
 const MaxManifestReferences = 10_000
+
+// maxMediaTypeLength is the 127 characters that RFC 6838 allows to either side of the slash.
+const maxMediaTypeLength = 255
 
 // Media types of manifests and indexes. Any other type is accepted as an artifact.
 const (
@@ -118,6 +123,11 @@ func ParseManifest(contentType string, payload []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{mediaType, doc.ArtifactType} {
+		if err := checkMediaType("manifest", name); err != nil {
+			return nil, err
+		}
+	}
 	m := &Manifest{MediaType: mediaType, ArtifactType: doc.ArtifactType, Annotations: doc.Annotations, Subject: doc.Subject, Payload: payload}
 
 	switch mediaType {
@@ -198,7 +208,18 @@ func manifestMediaType(contentType string, doc document) (string, error) {
 	return header, nil
 }
 
+// checkMediaType refuses what no header could carry and no database keep as text. Beyond that any name is somebody's type.
+func checkMediaType(name, mediaType string) error {
+	if len(mediaType) > maxMediaTypeLength || strings.ContainsFunc(mediaType, unicode.IsControl) {
+		return NewError(CodeManifestInvalid, "%s: media type %.80q is longer than %d bytes or has control characters", name, mediaType, maxMediaTypeLength)
+	}
+	return nil
+}
+
 func checkDescriptor(name string, d Descriptor) error {
+	if err := checkMediaType(name, d.MediaType); err != nil {
+		return err
+	}
 	if _, err := ParseDigest(d.Digest.String()); err != nil {
 		return NewError(CodeManifestInvalid, "%s: digest %q is not a valid sha256 or sha512 digest", name, d.Digest)
 	}
