@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 // The limits of the S3 protocol.
@@ -106,6 +108,8 @@ func (c Config) Validate() error {
 	}
 	if c.Bucket == "" {
 		complain("bucket is missing")
+	} else if err := s3utils.CheckValidBucketName(c.Bucket); err != nil {
+		complain("bucket %q: %w", c.Bucket, err)
 	}
 	if c.AccessKey == "" || c.SecretKey == "" {
 		complain("access_key and secret_key are both needed")

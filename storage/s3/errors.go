@@ -61,7 +61,7 @@ func classify(ctx context.Context, doing string, err error, after time.Duration)
 	}
 	var response minio.ErrorResponse
 	if errors.As(err, &response) {
-		return classifyResponse(doing, response, after)
+		return classifyResponse(doing, err, response, after)
 	}
 	if kind := classifyConnection(err); kind != nil {
 		return fmt.Errorf("%s: %w: %w", doing, kind, err)
@@ -72,9 +72,9 @@ func classify(ctx context.Context, doing string, err error, after time.Duration)
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-func classifyResponse(doing string, response minio.ErrorResponse, after time.Duration) error {
+func classifyResponse(doing string, err error, response minio.ErrorResponse, after time.Duration) error {
 	// The code tells more to whoever looks it up than the message does.
-	err := fmt.Errorf("s3 answered %s: %w", response.Code, response)
+	err = fmt.Errorf("s3 answered %s: %w", response.Code, err)
 	if kind, ok := kinds[response.Code]; ok {
 		return fmt.Errorf("%s: %w: %w", doing, kind, err)
 	}

@@ -1,0 +1,328 @@
+package s3_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/storage"
+	"github.com/berth-registry/berth/storage/s3"
+	"github.com/berth-registry/berth/storage/s3/s3server"
+	"github.com/berth-registry/berth/storage/storagetest"
+	"github.com/berth-registry/berth/storage/storagetest/faultproxy"
+)
+
+const mebibyte = 1 << 20
+
+// behindProxy returns the settings of a backend that reaches the server through a proxy, and gives up soon.
+func behindProxy(t testing.TB, server *s3server.Server) (s3.Config, *faultproxy.Proxy) {
+	t.Helper()
+	proxy := faultproxy.Start(t, server.Endpoint)
+	config := configOf(server)
+	config.Endpoint = proxy.URL
+	config.Timeout = time.Second
+	return config, proxy
+}
+
+// push does what a docker client makes of a blob: one append of everything, a state, a commit by another request.
+func push(t testing.TB, backend storage.Backend, content io.Reader) (string, error) {
+	t.Helper()
+	upload, err := backend.Begin(t.Context())
+	require.NoError(t, err)
+	defer upload.Close()
+	if _, err := upload.Append(t.Context(), content); err != nil {
+		return "", err
+	}
+	state, err := upload.Suspend(t.Context())
+	if err != nil {
+		return "", err
+	}
+	require.NoError(t, upload.Close())
+	resumed, err := backend.Resume(t.Context(), state)
+	if err != nil {
+		return "", err
+	}
+	defer resumed.Close()
+	return resumed.Commit(t.Context())
+}
+
+func requireObject(t testing.TB, backend storage.Backend, key string, want []byte) {
+	t.Helper()
+	require.True(t, bytes.Equal(want, storagetest.Load(t, backend, key)), "object %s has other bytes than were written", key)
+}
+
+// TestPush_throughAPassingFault has no caller notice what passes at once.
+func TestPush_throughAPassingFault(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		config, proxy := behindProxy(t, server)
+		backend := open(t, config)
+		faults := map[string]func(http.ResponseWriter, *http.Request, http.Handler){
+			"slow down":           faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown"),
+			"slow down for 1 s":   faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown", "Retry-After", "1"),
+			"internal error":      faultproxy.Answer(http.StatusInternalServerError, "InternalError"),
+			"gateway time-out":    faultproxy.Answer(http.StatusGatewayTimeout, ""),
+			"no answer":           proxy.Stall,
+			"request not read":    proxy.StallBody,
+			"cut in the request":  faultproxy.CutRequest(100_000),
+			"cut before answer":   faultproxy.LoseResponse,
+			"cut in the answer":   faultproxy.CutResponse(20),
+			"empty entity tag":    faultproxy.WrongETag(""),
+			"foreign entity tag":  faultproxy.WrongETag(`"0123456789abcdef0123456789abcdef"`),
+			"unusual entity tag":  faultproxy.WrongETag(`"nonsense"`),
+			"request in disorder": faultproxy.Answer(http.StatusBadRequest, "IncompleteBody"),
+		}
+		for name, act := range faults {
+			for operation, length := range map[string]int{
+				faultproxy.PutObject: 100_000, faultproxy.CreateMultipartUpload: 9 * mebibyte,
+				faultproxy.UploadPart: 20 * mebibyte, faultproxy.CompleteMultipartUpload: 9 * mebibyte,
+			} {
+				t.Run(name+" to "+operation, func(t *testing.T) {
+					proxy.Inject(faultproxy.Fault{Operation: operation, Times: 1, Act: act})
+					defer proxy.Clear()
+					content := storagetest.Content(1, length)
+					key, err := push(t, backend, bytes.NewReader(content))
+					require.NoError(t, err)
+					requireObject(t, backend, key, content)
+				})
+			}
+		}
+	})
+}
+
+// TestUpload_goesOnAfterTheFault has the fault last longer than the backend's patience.
+func TestUpload_goesOnAfterTheFault(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		config, proxy := behindProxy(t, server)
+		backend := open(t, config)
+		for _, fault := range []struct {
+			name  string
+			act   func(http.ResponseWriter, *http.Request, http.Handler)
+			want  error
+			after time.Duration
+		}{
+			{"slow down", faultproxy.Answer(503, "SlowDown", "Retry-After", "17"), nil, 17 * time.Second},
+			{"no answer", proxy.Stall, nil, 0},
+			{"cut", faultproxy.CutRequest(1000), nil, 0},
+			{"bucket missing", faultproxy.Answer(404, "NoSuchBucket"), storage.ErrDenied, 0},
+			{"access denied", faultproxy.Answer(403, "AccessDenied"), storage.ErrDenied, 0},
+			{"quota", faultproxy.Answer(403, "QuotaExceeded"), storage.ErrNoSpace, 0},
+			{"disk full", faultproxy.Answer(507, "XMinioStorageFull"), storage.ErrNoSpace, 0},
+		} {
+			for _, operation := range []string{faultproxy.CreateMultipartUpload, faultproxy.UploadPart} {
+				t.Run(fault.name+" to "+operation, func(t *testing.T) {
+					defer proxy.Clear()
+					proxy.Inject(faultproxy.Fault{Operation: operation, Act: fault.act})
+					content := storagetest.Content(2, 40*mebibyte)
+					upload, err := backend.Begin(t.Context())
+					require.NoError(t, err)
+					defer upload.Close()
+					reader := bytes.NewReader(content)
+					n, err := upload.Append(t.Context(), reader)
+					requireFault(t, err, fault.want, fault.after)
+					require.Equal(t, n, upload.Offset())
+					require.EqualValues(t, len(content)-reader.Len(), n, "every byte that was read is taken")
+					_, err = upload.Suspend(t.Context())
+					requireFault(t, err, fault.want, fault.after)
+
+					proxy.Clear()
+					_, err = upload.Append(t.Context(), reader)
+					require.NoError(t, err)
+					key, err := upload.Commit(t.Context())
+					require.NoError(t, err)
+					requireObject(t, backend, key, content)
+				})
+			}
+		}
+	})
+}
+
+func requireFault(t *testing.T, err, want error, after time.Duration) {
+	t.Helper()
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), s3server.SecretKey)
+	if want != nil {
+		require.ErrorIs(t, err, want)
+		return
+	}
+	var retryable *storage.RetryableError
+	require.ErrorAs(t, err, &retryable)
+	require.Equal(t, after, retryable.After)
+}
+
+func TestCommit_goesOnAfterTheFault(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		config, proxy := behindProxy(t, server)
+		backend := open(t, config)
+		for operation, length := range map[string]int{
+			faultproxy.PutObject: 10_000, faultproxy.CompleteMultipartUpload: 20 * mebibyte,
+		} {
+			content := storagetest.Content(3, length)
+			upload, err := backend.Begin(t.Context())
+			require.NoError(t, err)
+			_, err = upload.Append(t.Context(), bytes.NewReader(content))
+			require.NoError(t, err)
+			proxy.Inject(faultproxy.Fault{Operation: operation, Act: faultproxy.LoseResponse})
+			_, err = upload.Commit(t.Context())
+			if err != nil {
+				// A server that completes twice tells nobody of the first time.
+				requireFault(t, err, nil, 0)
+			}
+			proxy.Clear()
+			key, err := upload.Commit(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, upload.Close())
+			requireObject(t, backend, key, content)
+		}
+	})
+}
+
+// TestCommit_refusesForeignParts replaces a part behind the upload's back: no object may come of it.
+func TestCommit_refusesForeignParts(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		backend := open(t, configOf(server))
+		upload, err := backend.Begin(t.Context())
+		require.NoError(t, err)
+		defer upload.Close()
+		_, err = upload.Append(t.Context(), storagetest.ContentReader(4, 20*mebibyte))
+		require.NoError(t, err)
+		older, err := upload.Suspend(t.Context())
+		require.NoError(t, err)
+		_, err = upload.Append(t.Context(), storagetest.ContentReader(5, 6*mebibyte))
+		require.NoError(t, err)
+		newer, err := upload.Suspend(t.Context())
+		require.NoError(t, err)
+
+		usurper, err := backend.Resume(t.Context(), older)
+		require.NoError(t, err)
+		defer usurper.Close()
+		_, err = usurper.Append(t.Context(), storagetest.ContentReader(6, 6*mebibyte))
+		require.NoError(t, err)
+		_, err = usurper.Suspend(t.Context())
+		require.NoError(t, err)
+
+		resumed, err := backend.Resume(t.Context(), newer)
+		require.NoError(t, err)
+		defer resumed.Close()
+		_, err = resumed.Commit(t.Context())
+		require.ErrorIs(t, err, storage.ErrNotFound)
+	})
+}
+
+func TestBackend_deniedAccess(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		for name, spoil := range map[string]func(*s3.Config){
+			"bucket missing": func(c *s3.Config) { c.Bucket = "no-such-bucket" },
+			"wrong secret":   func(c *s3.Config) { c.SecretKey = "not-the-secret-at-all" },
+			"unknown key":    func(c *s3.Config) { c.AccessKey = "nobody" },
+		} {
+			t.Run(name, func(t *testing.T) {
+				config := configOf(server)
+				spoil(&config)
+				backend := open(t, config)
+				err := backend.Check(t.Context())
+				require.ErrorIs(t, err, storage.ErrDenied)
+				require.NotContains(t, err.Error(), config.SecretKey)
+				_, err = push(t, backend, storagetest.ContentReader(1, 20*mebibyte))
+				require.ErrorIs(t, err, storage.ErrDenied)
+				key, err := storage.NewKey()
+				require.NoError(t, err)
+				_, err = backend.Open(t.Context(), key, 0, -1)
+				require.ErrorIs(t, err, storage.ErrDenied)
+				require.ErrorIs(t, backend.Walk(t.Context(), "", nil), storage.ErrDenied)
+			})
+		}
+	})
+}
+
+func TestBackend_serverDown(t *testing.T) {
+	backend := open(t, s3.Config{Endpoint: "http://127.0.0.1:1", Bucket: "bucket", AccessKey: "a", SecretKey: "hidden-secret"})
+	err := backend.Check(t.Context())
+	requireFault(t, err, nil, 0)
+	require.NotContains(t, err.Error(), "hidden-secret")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, backend.Check(ctx), context.Canceled)
+}
+
+func TestBackend_tls(t *testing.T) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			server := start(t, s3server.WithTLS())
+			require.NoError(t, open(t, configOf(server)).Check(t.Context()))
+
+			untrusting := configOf(server)
+			untrusting.CAFile = ""
+			require.ErrorIs(t, open(t, untrusting).Check(t.Context()), storage.ErrDenied)
+
+			plain := configOf(server)
+			plain.Endpoint = strings.Replace(plain.Endpoint, "https://", "http://", 1)
+			require.Error(t, open(t, plain).Check(t.Context()))
+		})
+	}
+}
+
+// TestOpen_brokenOff gets an error, and not an object that ends early.
+func TestOpen_brokenOff(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		config, proxy := behindProxy(t, server)
+		backend := open(t, config)
+		content := storagetest.Content(7, 3*mebibyte)
+		key := storagetest.Store(t, backend, content)
+		for name, act := range map[string]func(http.ResponseWriter, *http.Request, http.Handler){
+			"cut":   faultproxy.CutResponse(mebibyte),
+			"stall": stallResponse(proxy, mebibyte),
+		} {
+			t.Run(name, func(t *testing.T) {
+				proxy.Inject(faultproxy.Fault{Operation: faultproxy.GetObject, Times: 1, Act: act})
+				reader, err := backend.Open(t.Context(), key, 0, -1)
+				require.NoError(t, err)
+				defer reader.Close()
+				got, err := io.ReadAll(reader)
+				requireFault(t, err, nil, 0)
+				require.True(t, bytes.HasPrefix(content, got))
+			})
+		}
+		// Before the first byte the backend tries again by itself.
+		proxy.Inject(faultproxy.Fault{Operation: faultproxy.GetObject, Times: 2, Act: faultproxy.Answer(503, "SlowDown")})
+		requireObject(t, backend, key, content)
+		proxy.Inject(faultproxy.Fault{Operation: faultproxy.GetObject, Times: 1, Act: proxy.Stall})
+		requireObject(t, backend, key, content)
+	})
+}
+
+// stallResponse sends n bytes of the answer and then nothing.
+func stallResponse(proxy *faultproxy.Proxy, n int) func(http.ResponseWriter, *http.Request, http.Handler) {
+	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		defer func() {
+			if recovered := recover(); recovered != nil && !errors.Is(recovered.(error), http.ErrAbortHandler) {
+				panic(recovered)
+			}
+			proxy.Stall(w, r, forward)
+		}()
+		faultproxy.CutResponse(n)(w, r, forward)
+	}
+}
+
+func TestAppend_beyondTheLargestObject(t *testing.T) {
+	backend := open(t, s3.Config{Endpoint: "http://127.0.0.1:1", Bucket: "bucket", AccessKey: "a", SecretKey: "s"})
+	key, err := storage.NewKey()
+	require.NoError(t, err)
+	part := `{"e":"d41d8cd98f00b204e9800998ecf8427e","c":0,"s":8388608}`
+	header := fmt.Sprintf(`{"key":%q,"upload":"id","parts":[%s]}`, key, strings.TrimSuffix(strings.Repeat(part+",", s3.MaxParts), ","))
+	state := append([]byte{0, byte(len(header) >> 16), byte(len(header) >> 8), byte(len(header))}, header...)
+	upload, err := backend.Resume(t.Context(), state)
+	require.NoError(t, err)
+	defer upload.Close()
+	require.EqualValues(t, s3.MaxParts*8*mebibyte, upload.Offset())
+	_, err = upload.Append(t.Context(), storagetest.ContentReader(1, 20*mebibyte))
+	require.ErrorIs(t, err, storage.ErrTooLarge)
+}
