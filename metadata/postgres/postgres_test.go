@@ -27,3 +27,5 @@ func newDatabase(t testing.TB) metadatatest.Database {
 }
 
 func TestSuite(t *testing.T) { metadatatest.Run(t, newDatabase) }
+
+func BenchmarkStore(b *testing.B) { metadatatest.Benchmark(b, newDatabase) }

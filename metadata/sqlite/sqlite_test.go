@@ -28,3 +28,5 @@ func newDatabase(t testing.TB) metadatatest.Database {
 }
 
 func TestSuite(t *testing.T) { metadatatest.Run(t, newDatabase) }
+
+func BenchmarkStore(b *testing.B) { metadatatest.Benchmark(b, newDatabase) }

@@ -1,0 +1,64 @@
+package metadata
+
+import (
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+)
+
+// TestStatements_useIndexes asks SQLite how it would run each statement: none may walk a table from one end to the other, and
+// only short lists may be sorted.
+func TestStatements_useIndexes(t *testing.T) {
+	db, err := sql.Open("sqlite", ":memory:")
+	require.NoError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	schema, err := fs.ReadFile(migrations, "migrations/sqlite/00001_init.sql")
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), string(schema))
+	require.NoError(t, err)
+
+	// Sorted are the members of one project, the few keys, and the projects that one user is a member of.
+	sorted := map[string]bool{"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true}
+	// Counted and listed whole: uploads in progress, keys.
+	walked := map[string]bool{"uploads in progress": true, "signing keys": true}
+	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "json": "", "settled": "TRUE"}}
+	texts := words.texts()
+	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)
+	for _, s := range statements {
+		for _, step := range plan(t, db, texts[s.index]) {
+			if strings.Contains(step, "USE TEMP B-TREE FOR ORDER BY") && !sorted[s.name] {
+				t.Errorf("%s: %s", s.name, step)
+			}
+			found := walk.FindStringSubmatch(step)
+			if found != nil && !walked[s.name] && !strings.Contains(step, "VIRTUAL TABLE") && found[1] != "open" && found[1] != "joined" {
+				t.Errorf("%s: %s", s.name, step)
+			}
+		}
+	}
+}
+
+func plan(t *testing.T, db *sql.DB, text string) (steps []string) {
+	t.Helper()
+	var args []any
+	for n := 1; strings.Contains(text, fmt.Sprintf("$%d", n)); n++ {
+		args = append(args, "[]")
+	}
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
+	require.NoError(t, err, text)
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+		steps = append(steps, step)
+	}
+	require.NoError(t, rows.Err())
+	return steps
+}
