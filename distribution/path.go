@@ -41,7 +41,9 @@ func parsePath(escaped string) (target, bool, error) {
 	if rest == "" || rest == "/" {
 		return target{kind: kindBase}, true, nil
 	}
-	rest = strings.TrimPrefix(rest, "/")
+	if rest, ok = strings.CutPrefix(rest, "/"); !ok {
+		return target{}, false, nil
+	}
 	if rest == "_catalog" {
 		return target{kind: kindCatalog}, true, nil
 	}

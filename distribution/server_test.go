@@ -25,6 +25,7 @@ import (
 	"github.com/berth-registry/berth/metadata/sqlite"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/filesystem"
 )
 
@@ -132,6 +133,12 @@ func (o *observations) has(want observation) bool {
 
 func newServer(t testing.TB, authorizer distribution.Authorizer) *server {
 	t.Helper()
+	return newServerOn(t, authorizer, nil)
+}
+
+// newServerOn is newServer on another storage than a directory.
+func newServerOn(t testing.TB, authorizer distribution.Authorizer, backend storage.Backend) *server {
+	t.Helper()
 	s := &server{t: t, root: t.TempDir(), clock: &clock{now: time.Now()}, log: &lockedBuffer{}, observed: &observations{}}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
@@ -156,8 +163,10 @@ func newServer(t testing.TB, authorizer distribution.Authorizer) *server {
 		}
 		return nil
 	}))
-	backend, err := filesystem.New(filesystem.Config{Root: filepath.Join(s.root, "storage")})
-	require.NoError(t, err)
+	if backend == nil {
+		backend, err = filesystem.New(filesystem.Config{Root: filepath.Join(s.root, "storage")})
+		require.NoError(t, err)
+	}
 	s.registry = registry.New(registry.Options{
 		Metadata: s.store, Storage: backend, Logger: logger, Clock: s.clock.Now, FlushInterval: time.Hour, SweepInterval: time.Hour,
 	})

@@ -1,0 +1,57 @@
+package distribution_test
+
+import (
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/oci"
+)
+
+// fetch gets a path over and over from parallel clients that keep their connections.
+func fetch(b *testing.B, s *server, path string, size int) {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	defer transport.CloseIdleConnections()
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.SetParallelism(4)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			request, _ := http.NewRequest("GET", s.url+path, nil)
+			answer, err := transport.RoundTrip(request)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			n, err := io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+			if err != nil || n != int64(size) || answer.StatusCode != 200 {
+				b.Errorf("%d: %d bytes, %v", answer.StatusCode, n, err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkManifest_byTag(b *testing.B) {
+	s := newServer(b, nil)
+	_, manifest := s.pushImage("library/app", "latest", []byte("layer"))
+	fetch(b, s, "/v2/library/app/manifests/latest", len(manifest))
+}
+
+func BenchmarkManifest_byDigest(b *testing.B) {
+	s := newServer(b, nil)
+	digest, manifest := s.pushImage("library/app", "latest", []byte("layer"))
+	fetch(b, s, "/v2/library/app/manifests/"+digest.String(), len(manifest))
+}
+
+func BenchmarkBlob_64KiB(b *testing.B) {
+	s := newServer(b, nil)
+	content := noise(1, 64<<10)
+	digest := oci.SHA256.FromBytes(content)
+	require.Equal(b, digest, s.pushBlob("library/app", content))
+	fetch(b, s, blobPath("library/app", digest), len(content))
+}
