@@ -112,6 +112,14 @@ func (s *session) certificates(root string) string {
 	return directory
 }
 
+// distrust is a directory without certificates, in place of the system's, which hold the one that docker is given.
+func (s *session) distrust() string {
+	s.Helper()
+	directory := s.path("empty")
+	require.NoError(s, os.MkdirAll(directory, 0o700))
+	return directory
+}
+
 var sha256Pattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 func podmanClient(s *session) {
@@ -120,7 +128,7 @@ func podmanClient(s *session) {
 	s.environ = append(s.environ, "CONTAINERS_STORAGE_CONF="+storage, "REGISTRY_AUTH_FILE="+s.path("auth.json"))
 	reference, trust := s.reference("podman", "v1"), "--cert-dir="+s.certificates(s.path("certs.d"))
 
-	require.Contains(s, s.fails("podman", "login", "-u", s.user, "-p", s.password, s.gateway.Host()), "x509")
+	require.Contains(s, s.fails("podman", "login", "--cert-dir="+s.distrust(), "-u", s.user, "-p", s.password, s.gateway.Host()), "x509")
 	s.run("podman", "login", trust, "-u", s.user, "-p", s.password, s.gateway.Host())
 	s.run("podman", "import", rootfs(s.T), reference)
 	s.run("podman", "push", trust, "--digestfile", s.path("digest"), reference)
@@ -138,7 +146,7 @@ func skopeoClient(s *session) {
 	certificates := s.certificates(s.path("certs.d"))
 	pushed := layout(s.T, s.path("pushed"), "v1")
 	reference, credentials := "docker://"+s.reference("skopeo", "v1"), s.user+":"+s.password
-	require.Contains(s, s.fails("skopeo", "--insecure-policy", "copy", "--dest-creds", credentials, "oci:"+s.path("pushed")+":v1", reference), "x509")
+	require.Contains(s, s.fails("skopeo", "--insecure-policy", "copy", "--dest-cert-dir", s.distrust(), "--dest-creds", credentials, "oci:"+s.path("pushed")+":v1", reference), "x509")
 	s.run("skopeo", "--insecure-policy", "copy", "--dest-creds", credentials, "--dest-cert-dir", certificates, "oci:"+s.path("pushed")+":v1", reference)
 	require.Equal(s, pushed, s.served("skopeo", "v1"))
 	require.Equal(s, pushed, strings.TrimSpace(s.run("skopeo", "inspect", "--creds", credentials, "--cert-dir", certificates, "--format", "{{.Digest}}", reference)))

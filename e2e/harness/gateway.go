@@ -16,7 +16,7 @@ import (
 )
 
 // AdminPassword is the administrator's password on every gateway of the tests.
-const AdminPassword = "correct-horse-battery-staple"
+const AdminPassword = "Correct-h0rse-battery-staple"
 
 // Gateway is a running berth with a site on https://localhost:PORT.
 type Gateway struct {

@@ -37,7 +37,7 @@ func (g *Gateway) AddProject(name string, public bool) {
 // SetMember gives a user a role in a project.
 func (g *Gateway) SetMember(project, user, role string) {
 	g.t.Helper()
-	g.must("", "member", "add", project, user, "--role", role)
+	g.must("", "member", "add", project, user, role)
 }
 
 // RemoveMember takes a user's role in a project away.

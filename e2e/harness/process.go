@@ -49,7 +49,7 @@ func StartProcess(t testing.TB, environ []string, program string, arguments ...s
 	t.Cleanup(func() {
 		process.Stop()
 		if t.Failed() {
-			t.Logf("last words of %s:\n%s", filepath.Base(program), process.Tail(200))
+			t.Logf("last words of %s:\n%s", filepath.Base(program), process.Tail(80))
 		}
 	})
 	return process
