@@ -140,15 +140,18 @@ func (a *App) resolveTexts() error {
 	replacer := caddy.NewReplacer()
 	texts := []struct {
 		option, value, fallback string
-		into                    *string
+		// needed refuses a placeholder that resolves to nothing.
+		needed bool
+		into   *string
 	}{
-		{"data_dir", a.DataDir, defaultDataDir, &a.settings.dataDir},
-		{"admin_password", a.AdminPassword, "", &a.settings.adminPassword},
-		{"secret_key", a.SecretKey, "", &a.settings.secretKey},
-		{"external_url", a.ExternalURL, "", &a.settings.externalURL},
+		{"data_dir", a.DataDir, defaultDataDir, true, &a.settings.dataDir},
+		{"admin_password", a.AdminPassword, "", false, &a.settings.adminPassword},
+		// A gateway that made a key of its own could not read what the others have sealed.
+		{"secret_key", a.SecretKey, "", true, &a.settings.secretKey},
+		{"external_url", a.ExternalURL, "", true, &a.settings.externalURL},
 	}
 	for _, text := range texts {
-		value, err := replacer.ReplaceOrErr(text.value, false, true)
+		value, err := replacer.ReplaceOrErr(text.value, text.needed, true)
 		if err != nil {
 			return fmt.Errorf("%s: %w", text.option, err)
 		}

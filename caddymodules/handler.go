@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -108,8 +109,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	defer release()
+	defer answerPanic(answer, r, route)
 	h.serve(answer, r, route, services)
 	return nil
+}
+
+// answerPanic gives a request whose handler has panicked the body that clients can read, where its header is still to be
+// written; else the connection is cut, so that half an answer is not taken for a whole one.
+func answerPanic(answer *response, r *http.Request, route route) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if cause != http.ErrAbortHandler { //nolint:errorlint // the very value, as in net/http
+		newLogger().ErrorContext(r.Context(), "handler panicked", "panic", cause, "stack", string(debug.Stack()))
+	}
+	if answer.code != 0 || cause == http.ErrAbortHandler { //nolint:errorlint // as above
+		panic(http.ErrAbortHandler)
+	}
+	refuse(answer, route, http.StatusInternalServerError, messageOf(http.StatusInternalServerError))
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, services *services) {

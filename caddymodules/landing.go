@@ -3,6 +3,7 @@ package caddymodules
 import (
 	"fmt"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -12,7 +13,6 @@ func serveLanding(w http.ResponseWriter, r *http.Request) {
 	if !allowRead(w, r) {
 		return
 	}
-	_, version := caddy.Version()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
 	_, _ = fmt.Fprintf(w, `Berth %s: a container registry.
@@ -22,5 +22,28 @@ func serveLanding(w http.ResponseWriter, r *http.Request) {
   docker pull  %[2]s/PROJECT/NAME:TAG
 
 If your client does not trust this server's certificate yet, its authority's is at %[3]s
-`, version, r.Host, certificatePath)
+`, version(), r.Host, certificatePath)
+}
+
+// modulePath is Berth's own among the modules that a binary was built from.
+const modulePath = "github.com/berth-registry/berth"
+
+// version is Berth's, whether it is the program or a plugin of another Caddy.
+func version() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "of unknown version"
+	}
+	if build.Main.Path == modulePath {
+		if caddy.CustomVersion != "" {
+			return caddy.CustomVersion
+		}
+		return build.Main.Version
+	}
+	for _, dependency := range build.Deps {
+		if dependency.Path == modulePath {
+			return dependency.Version
+		}
+	}
+	return "of unknown version"
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -29,7 +30,8 @@ type collectors struct {
 	storageOperations *prometheus.CounterVec
 	storageDurations  *prometheus.HistogramVec
 	storageBytes      *prometheus.CounterVec
-	queries           *prometheus.HistogramVec
+	databaseDurations *prometheus.HistogramVec
+	statements        *prometheus.CounterVec
 	tokens            *prometheus.CounterVec
 
 	cores      prometheus.GaugeFunc
@@ -60,7 +62,8 @@ func newCollectors() *collectors {
 		storageOperations: counter("berth_storage_operations_total", "Operations on the storage.", "operation", "outcome"),
 		storageDurations:  histogram("berth_storage_operation_duration_seconds", "Duration of operations on the storage.", operationBuckets, "operation"),
 		storageBytes:      counter("berth_storage_written_bytes_total", "Bytes appended to uploads in the storage."),
-		queries:           histogram("berth_database_operation_duration_seconds", "Duration of transactions and statements.", operationBuckets, "operation", "outcome"),
+		databaseDurations: histogram("berth_database_operation_duration_seconds", "Duration of transactions and of statements.", operationBuckets, "kind"),
+		statements:        counter("berth_database_operations_total", "Transactions and statements, by name.", "operation", "outcome"),
 		tokens:            counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
 
 		cores: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -72,8 +75,8 @@ func newCollectors() *collectors {
 
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes, c.queries,
-		c.tokens, c.cores, c.registries,
+		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes,
+		c.databaseDurations, c.statements, c.tokens, c.cores, c.registries,
 	}
 }
 
@@ -119,18 +122,22 @@ func knownMethod(method string) string {
 // outcomeOf puts an error into one of few classes.
 func outcomeOf(err error) string {
 	var retryable *storage.RetryableError
+	var refused *oci.Error
 	switch {
 	case err == nil, errors.Is(err, io.EOF):
 		return "ok"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "cancelled"
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, storage.ErrNotFound):
 		return "not_found"
-	case errors.Is(err, storage.ErrNoSpace):
+	case errors.As(err, &refused), errors.Is(err, metadata.ErrNotFound), errors.Is(err, metadata.ErrExists),
+		errors.Is(err, metadata.ErrConflict), errors.Is(err, metadata.ErrReferenced):
+		return "refused"
+	case errors.Is(err, storage.ErrNoSpace), errors.Is(err, metadata.ErrNoSpace):
 		return "no_space"
 	case errors.Is(err, storage.ErrDenied):
 		return "denied"
-	case errors.As(err, &retryable):
+	case errors.As(err, &retryable), errors.Is(err, metadata.ErrUnavailable):
 		return "unavailable"
 	default:
 		return "error"

@@ -47,9 +47,14 @@ func observeStorage(ctx context.Context, operation string) (context.Context, fun
 // observeDatabase is the database's observer: metrics for transactions and for reads, and a span for each statement.
 func observeDatabase(ctx context.Context, name string) (context.Context, func(err error)) {
 	start := time.Now()
+	kind := "statement"
+	if name == "transaction" {
+		kind = name
+	}
 	spanned, span := startSpan(ctx, "sql "+name)
 	return spanned, func(err error) {
-		metrics.queries.WithLabelValues(name, outcomeOf(err)).Observe(time.Since(start).Seconds())
+		metrics.databaseDurations.WithLabelValues(kind).Observe(time.Since(start).Seconds())
+		metrics.statements.WithLabelValues(name, outcomeOf(err)).Inc()
 		endSpan(ctx, span, err)
 	}
 }

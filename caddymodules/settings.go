@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
@@ -65,6 +66,16 @@ func defaultStorage() json.RawMessage {
 	if os.Getenv("BERTH_S3_BUCKET") == "" {
 		return json.RawMessage(`{"backend":"filesystem"}`)
 	}
-	return json.RawMessage(`{"backend":"s3","endpoint":"{env.BERTH_S3_ENDPOINT}","bucket":"{env.BERTH_S3_BUCKET}",` +
-		`"region":"{env.BERTH_S3_REGION}","access_key":"{env.BERTH_S3_ACCESS_KEY}","secret_key":"{env.BERTH_S3_SECRET_KEY}"}`)
+	module := map[string]string{"backend": "s3"}
+	for _, key := range []string{"endpoint", "bucket", "region", "access_key", "secret_key"} {
+		// A placeholder of a variable that is not set would be an error; the module has its own default.
+		if name := "BERTH_S3_" + strings.ToUpper(key); os.Getenv(name) != "" {
+			module[key] = "{env." + name + "}"
+		}
+	}
+	raw, err := json.Marshal(module)
+	if err != nil {
+		panic(err) // texts always marshal
+	}
+	return raw
 }

@@ -1,0 +1,93 @@
+package caddymodules_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type specificationError struct {
+	Errors []struct {
+		Code    string
+		Message string
+	}
+}
+
+func requireError(t *testing.T, response *http.Response, body string, status int, code string) {
+	t.Helper()
+	require.Equal(t, status, response.StatusCode)
+	require.True(t, strings.HasPrefix(response.Header.Get("Content-Type"), "application/json"), response.Header)
+	require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+	require.NotEmpty(t, response.Header.Get("X-Request-Id"))
+	var decoded specificationError
+	require.NoError(t, json.Unmarshal([]byte(body), &decoded), body)
+	require.Len(t, decoded.Errors, 1)
+	require.Equal(t, code, decoded.Errors[0].Code)
+}
+
+func TestErrors_haveTheSpecificationsBody(t *testing.T) {
+	s := start(t, "", `error /v2/limited* 429
+	error /v2/broken* 500
+	error /v2/gone* 404
+	error /v2/proxied* 502
+	request_body /v2/library/small/* {
+		max_size 10
+	}`)
+	for path, want := range map[string]struct {
+		status int
+		code   string
+	}{
+		"/v2/limited/x/tags/list": {http.StatusTooManyRequests, "TOOMANYREQUESTS"},
+		"/v2/broken":              {http.StatusInternalServerError, "UNKNOWN"},
+		"/v2/gone":                {http.StatusNotFound, "NAME_UNKNOWN"},
+		"/v2/proxied":             {http.StatusBadGateway, "UNAVAILABLE"},
+		"/api/v2.0/nothing":       {http.StatusNotFound, "NOT_FOUND"},
+		"/nothing":                {http.StatusNotFound, "NOT_FOUND"},
+	} {
+		response, body := s.read(http.MethodGet, path, nil)
+		requireError(t, response, body, want.status, want.code)
+	}
+	large := s.do(http.MethodPut, "/v2/library/small/manifests/latest", bytes.NewReader(make([]byte, 1000)), nil)
+	require.Equal(t, http.StatusRequestEntityTooLarge, large.StatusCode)
+	require.True(t, strings.HasPrefix(large.Header.Get("Content-Type"), "application/json"))
+}
+
+func TestRequestID_isTheCallersWhenItIsHarmless(t *testing.T) {
+	s := start(t, "", "")
+	ask := func(id string) string {
+		response, _ := s.read(http.MethodGet, "/v2/", func(r *http.Request) { r.Header.Set("X-Request-Id", id) })
+		return response.Header.Get("X-Request-Id")
+	}
+	require.Equal(t, "build-1.2_3", ask("build-1.2_3"))
+	for _, hostile := range []string{"", "two words", "a\"b", strings.Repeat("x", 65), "ümlaut"} {
+		id := ask(hostile)
+		require.NotEqual(t, hostile, id)
+		require.Regexp(t, `^[A-Z0-9]{26}$`, id)
+	}
+}
+
+func TestAPI_pingAndCertificate(t *testing.T) {
+	s := start(t, "", "")
+	response, body := s.read(http.MethodGet, "/api/v2.0/ping", nil)
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Equal(t, "Pong", body)
+	response, body = s.read(http.MethodGet, "/api/v2.0/systeminfo/getcert", nil)
+	requireError(t, response, body, http.StatusNotFound, "NOT_FOUND")
+	response, body = s.read(http.MethodDelete, "/api/v2.0/ping", nil)
+	requireError(t, response, body, http.StatusMethodNotAllowed, "UNSUPPORTED")
+}
+
+func TestMetrics_nameNoRepository(t *testing.T) {
+	s := start(t, "", "")
+	s.push([]byte("counted"))
+	_, body := s.read(http.MethodGet, "/metrics", nil)
+	require.Contains(t, body, `berth_requests_total{method="PUT",route="blob_upload",status="201"}`)
+	require.Contains(t, body, `berth_received_bytes_total{route="blob_upload"}`)
+	require.Contains(t, body, `berth_storage_operations_total{operation="commit",outcome="ok"}`)
+	require.Contains(t, body, `berth_database_operations_total{operation="transaction",outcome="ok"}`)
+	require.NotContains(t, body, "library/app")
+}
