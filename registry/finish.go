@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -39,7 +40,13 @@ func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, 
 // acknowledged before the commit: of two gateways that finish it with different bytes only one may go on.
 func (w *writer) takeLast(ctx context.Context, body io.Reader) error {
 	before := w.bytes.Offset()
-	if err := w.take(ctx, body); err != nil {
+	// An upload that an earlier request has committed in storage, and did not live to tell, can be finished and not added to: so
+	// nothing is not appended.
+	last := bufio.NewReader(body)
+	if _, err := last.Peek(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err := w.take(ctx, last); err != nil {
 		if _, interrupted := errors.AsType[*InterruptedError](err); interrupted {
 			return errors.Join(err, w.acknowledge(ctx))
 		}
