@@ -18,11 +18,15 @@ var errInvalidPart = errors.New("the server does not have the parts that were se
 
 // complete makes an object of the parts. When the server knows the parts otherwise than it said when it took them, it is asked
 // once what it has. When it does not know the upload any more, an earlier try may have completed it.
-func (b *Backend) complete(ctx context.Context, key, uploadID string, parts []part) error {
+func (b *Backend) complete(ctx context.Context, key, uploadID string, secret []byte, parts []part) error {
 	err := b.sendComplete(ctx, key, uploadID, parts)
 	if errors.Is(err, errInvalidPart) {
-		if parts, err = b.reconcile(ctx, key, uploadID, parts); err == nil {
-			err = b.sendComplete(ctx, key, uploadID, parts)
+		var corrected []part
+		if corrected, err = b.reconcile(ctx, key, uploadID, parts); err == nil {
+			err = b.sendComplete(ctx, key, uploadID, corrected)
+		}
+		if err == nil {
+			return b.verify(ctx, key, secret, parts, corrected)
 		}
 	}
 	switch {
@@ -57,13 +61,13 @@ func (b *Backend) sendComplete(ctx context.Context, key, uploadID string, parts 
 func (b *Backend) reconcile(ctx context.Context, key, uploadID string, parts []part) ([]part, error) {
 	listed, err := b.listParts(ctx, key, uploadID)
 	if err != nil {
-		return parts, err
+		return nil, err
 	}
 	corrected := make([]part, len(parts))
 	for i, p := range parts {
 		found, ok := listed[i+1]
 		if !ok || found.Size != p.Size || found.ChecksumCRC32C != encodeCRC(p.CRC) {
-			return parts, fmt.Errorf("upload %s: part %d: %w", key, i+1, errInvalidPart)
+			return nil, fmt.Errorf("upload %s: part %d: %w", key, i+1, errInvalidPart)
 		}
 		p.ETag = strings.Trim(found.ETag, `"`)
 		corrected[i] = p

@@ -3,10 +3,13 @@ package s3_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +31,7 @@ func behindProxy(t testing.TB, server *s3server.Server) (s3.Config, *faultproxy.
 	proxy := faultproxy.Start(t, server.Endpoint)
 	config := configOf(server)
 	config.Endpoint = proxy.URL
-	config.Timeout = time.Second
+	config.Timeout = 2 * time.Second
 	return config, proxy
 }
 
@@ -184,36 +187,68 @@ func TestCommit_goesOnAfterTheFault(t *testing.T) {
 	})
 }
 
-// TestCommit_refusesForeignParts replaces a part behind the upload's back: no object may come of it.
+// TestCommit_refusesForeignParts replaces a part behind the upload's back, once by one with the same checksum: no object may
+// come of it.
 func TestCommit_refusesForeignParts(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
-		backend := open(t, configOf(server))
-		upload, err := backend.Begin(t.Context())
-		require.NoError(t, err)
-		defer upload.Close()
-		_, err = upload.Append(t.Context(), storagetest.ContentReader(4, 20*mebibyte))
-		require.NoError(t, err)
-		older, err := upload.Suspend(t.Context())
-		require.NoError(t, err)
-		_, err = upload.Append(t.Context(), storagetest.ContentReader(5, 6*mebibyte))
-		require.NoError(t, err)
-		newer, err := upload.Suspend(t.Context())
-		require.NoError(t, err)
+		config, proxy := behindProxy(t, server)
+		backend := open(t, config)
+		ours := storagetest.Content(5, 6*mebibyte)
+		for name, theirs := range map[string][]byte{
+			"other checksum": storagetest.Content(6, 6*mebibyte),
+			"same checksum":  forge(storagetest.Content(6, 6*mebibyte), ours),
+		} {
+			t.Run(name, func(t *testing.T) {
+				upload, err := backend.Begin(t.Context())
+				require.NoError(t, err)
+				defer upload.Close()
+				older := appendAndSuspend(t, upload, storagetest.Content(4, 20*mebibyte))
+				newer := appendAndSuspend(t, upload, ours)
 
-		usurper, err := backend.Resume(t.Context(), older)
-		require.NoError(t, err)
-		defer usurper.Close()
-		_, err = usurper.Append(t.Context(), storagetest.ContentReader(6, 6*mebibyte))
-		require.NoError(t, err)
-		_, err = usurper.Suspend(t.Context())
-		require.NoError(t, err)
+				usurper, err := backend.Resume(t.Context(), older)
+				require.NoError(t, err)
+				defer usurper.Close()
+				appendAndSuspend(t, usurper, theirs)
 
-		resumed, err := backend.Resume(t.Context(), newer)
-		require.NoError(t, err)
-		defer resumed.Close()
-		_, err = resumed.Commit(t.Context())
-		require.ErrorIs(t, err, storage.ErrNotFound)
+				proxy.Counts()
+				resumed, err := backend.Resume(t.Context(), newer)
+				require.NoError(t, err)
+				defer resumed.Close()
+				_, err = resumed.Commit(t.Context())
+				require.ErrorIs(t, err, storage.ErrNotFound)
+				require.NoError(t, backend.Walk(t.Context(), "", func(o storage.Object) error {
+					return fmt.Errorf("object %s is left", o.Key)
+				}))
+				require.Equal(t, 1, proxy.Counts()[faultproxy.ListParts])
+			})
+		}
 	})
+}
+
+func appendAndSuspend(t *testing.T, upload storage.Upload, content []byte) []byte {
+	t.Helper()
+	_, err := upload.Append(t.Context(), bytes.NewReader(content))
+	require.NoError(t, err)
+	state, err := upload.Suspend(t.Context())
+	require.NoError(t, err)
+	return state
+}
+
+// forge changes the last four bytes of content so that its CRC-32C is that of like.
+func forge(content, like []byte) []byte {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	last := len(content) - 4
+	register := ^crc32.Checksum(like, table)
+	for range 4 {
+		// The high byte of a table's entry tells which one it is, which undoes a step of the register.
+		index := slices.IndexFunc(table[:], func(entry uint32) bool { return entry>>24 == register>>24 })
+		register = (register^table[index])<<8 | uint32(index)
+	}
+	binary.LittleEndian.PutUint32(content[last:], register^^crc32.Checksum(content[:last], table))
+	if crc32.Checksum(content, table) != crc32.Checksum(like, table) {
+		panic("the forgery is wrong")
+	}
+	return content
 }
 
 func TestBackend_deniedAccess(t *testing.T) {
@@ -317,7 +352,7 @@ func TestAppend_beyondTheLargestObject(t *testing.T) {
 	key, err := storage.NewKey()
 	require.NoError(t, err)
 	part := `{"e":"d41d8cd98f00b204e9800998ecf8427e","c":0,"s":8388608}`
-	header := fmt.Sprintf(`{"key":%q,"upload":"id","parts":[%s]}`, key, strings.TrimSuffix(strings.Repeat(part+",", s3.MaxParts), ","))
+	header := fmt.Sprintf(`{"key":%q,"upload":"id","secret":"AAAAAAAAAAAAAAAAAAAAAA==","parts":[%s]}`, key, strings.TrimSuffix(strings.Repeat(part+",", s3.MaxParts), ","))
 	state := append([]byte{0, byte(len(header) >> 16), byte(len(header) >> 8), byte(len(header))}, header...)
 	upload, err := backend.Resume(t.Context(), state)
 	require.NoError(t, err)

@@ -24,7 +24,7 @@ func encodeCRC(sum uint32) string {
 }
 
 // sendPart sends a part, after it has created the multipart upload if there is none.
-func (b *Backend) sendPart(ctx context.Context, key, uploadID string, number int, bytes content) result {
+func (b *Backend) sendPart(ctx context.Context, key, uploadID string, secret []byte, number int, bytes content) result {
 	if number > MaxParts {
 		return result{uploadID: uploadID, err: fmt.Errorf("upload %s: %w: it has more than %d parts, of up to %d bytes each; "+
 			"a larger part_size allows larger objects", key, storage.ErrTooLarge, MaxParts, b.config.PartSize)}
@@ -35,8 +35,12 @@ func (b *Backend) sendPart(ctx context.Context, key, uploadID string, number int
 			return result{err: err}
 		}
 	}
-	sent := part{CRC: bytes.crc(), Size: bytes.size}
-	err := b.do(ctx, fmt.Sprintf("send part %d of upload %s", number, key), func(ctx context.Context, touch func()) error {
+	mark, err := fingerprint(secret, &body{content: bytes, touch: func() {}})
+	if err != nil {
+		return result{uploadID: uploadID, err: err}
+	}
+	sent := part{CRC: bytes.crc(), Size: bytes.size, Fingerprint: mark}
+	err = b.do(ctx, fmt.Sprintf("send part %d of upload %s", number, key), func(ctx context.Context, touch func()) error {
 		source := &body{content: bytes, touch: touch}
 		defer source.stop()
 		got, err := b.core.PutObjectPart(ctx, b.config.Bucket, b.object(key), uploadID, number, source, bytes.size,

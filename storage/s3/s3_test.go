@@ -18,6 +18,7 @@ var servers = map[string]func(testing.TB, ...s3server.Option) *s3server.Server{
 }
 
 func onEveryServer(t *testing.T, test func(t *testing.T, server *s3server.Server)) {
+	t.Parallel()
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,13 +15,17 @@ type part struct {
 	// CRC is the CRC-32C of its bytes, which the server has checked.
 	CRC  uint32 `json:"c"`
 	Size int64  `json:"s"`
+	// Fingerprint tells its bytes from any others; only who has the upload's secret can make it.
+	Fingerprint []byte `json:"f"`
 }
 
-// state is what Suspend returns: its JSON after four bytes of length, then the tail as it is. A part costs about 65 bytes and
+// state is what Suspend returns: its JSON after four bytes of length, then the tail as it is. A part costs about 90 bytes and
 // the tail is less than 5 MiB, which together is less than 6 MiB.
 type state struct {
 	Key      string `json:"key"`
 	UploadID string `json:"upload,omitempty"`
+	// Secret is the key of the fingerprints.
+	Secret []byte `json:"secret"`
 	// Parts are numbered from 1.
 	Parts []part `json:"parts,omitempty"`
 	tail  []byte
@@ -58,7 +62,7 @@ func decodeState(encoded []byte) (state, error) {
 	}
 	s.tail = encoded[end:]
 	if !storage.ValidKey(s.Key) || len(s.Parts) > MaxParts || (s.UploadID == "") != (len(s.Parts) == 0) ||
-		len(s.tail) >= MinPartSize {
+		len(s.tail) >= MinPartSize || len(s.Secret) != secretSize {
 		return s, errors.New("read an upload's state: it is not one of an upload to S3")
 	}
 	for _, p := range s.Parts {

@@ -21,6 +21,7 @@ var errFinished = errors.New("the upload is finished")
 type upload struct {
 	backend  *Backend
 	key      string
+	secret   []byte // of the parts' fingerprints
 	uploadID string // of the multipart upload, once there is one
 	parts    []part // that the server has
 	filling  *buffer
@@ -51,7 +52,11 @@ func (b *Backend) Begin(ctx context.Context) (storage.Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upload{backend: b, key: key, filling: new(buffer)}, nil
+	secret, err := newSecret()
+	if err != nil {
+		return nil, err
+	}
+	return &upload{backend: b, key: key, secret: secret, filling: new(buffer)}, nil
 }
 
 // Resume continues an upload without a request: whether the server still has its parts shows when they are completed.
@@ -61,8 +66,8 @@ func (b *Backend) Resume(ctx context.Context, encoded []byte) (storage.Upload, e
 		return nil, err
 	}
 	u := &upload{
-		backend: b, key: s.Key, uploadID: s.UploadID, parts: s.Parts, filling: new(buffer), suspended: true,
-		offset: s.offset(),
+		backend: b, key: s.Key, secret: s.Secret, uploadID: s.UploadID, parts: s.Parts, filling: new(buffer),
+		suspended: true, offset: s.offset(),
 	}
 	for tail := s.tail; len(tail) > 0; {
 		if err := u.makeSpace(ctx); err != nil {
@@ -161,7 +166,7 @@ func (u *upload) send(ctx context.Context) {
 	done := make(chan result, 1)
 	u.stop, u.result = stop, done
 	number, uploadID, bytes := len(u.parts)+1, u.uploadID, contentOf(u.sending)
-	go func() { done <- u.backend.sendPart(background, u.key, uploadID, number, bytes) }()
+	go func() { done <- u.backend.sendPart(background, u.key, uploadID, u.secret, number, bytes) }()
 }
 
 // drain waits until sending was sent, and starts that if need be.
@@ -229,7 +234,7 @@ func (u *upload) Suspend(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	u.suspended = true
-	return state{Key: u.key, UploadID: u.uploadID, Parts: u.parts, tail: u.filling.appendTo(nil)}.encode()
+	return state{Key: u.key, UploadID: u.uploadID, Secret: u.secret, Parts: u.parts, tail: u.filling.appendTo(nil)}.encode()
 }
 
 // Commit completes the object: with one PUT when nothing was sent so far.
@@ -264,7 +269,7 @@ func (u *upload) commit(ctx context.Context) (string, error) {
 	err := u.flush(ctx, 1)
 	switch {
 	case err == nil:
-		err = u.backend.complete(ctx, u.key, u.uploadID, u.parts)
+		err = u.backend.complete(ctx, u.key, u.uploadID, u.secret, u.parts)
 	case errors.Is(err, storage.ErrNotFound) && u.sending != nil:
 		// The multipart upload may be gone because an earlier commit of the same bytes completed it.
 		last := contentOf(u.sending)
