@@ -2,7 +2,6 @@ package oci
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -13,11 +12,6 @@ const MaxRepositoryLength = 255
 // MaxTagLength is the longest tag, in bytes, as distribution-spec 1.1 "Pulling manifests" rules.
 const MaxTagLength = 128
 
-var (
-	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
 // Repository is a valid repository name, "project/name" or "project/group/name".
 type Repository string
 
@@ -27,7 +21,7 @@ func ParseRepository(name string) (Repository, error) {
 	if len(name) > MaxRepositoryLength {
 		return "", NewError(CodeNameInvalid, "repository name is %d bytes long, at most %d are allowed", len(name), MaxRepositoryLength)
 	}
-	if !repositoryPattern.MatchString(name) {
+	if !isRepository(name) {
 		return "", NewError(CodeNameInvalid, "repository name %q must be lower-case letters, digits, and single . _ __ or - between them, in parts separated by /", name)
 	}
 	return Repository(name), nil
@@ -48,10 +42,60 @@ func (r Repository) String() string { return string(r) }
 // ParseTag checks a tag against the grammar of distribution-spec 1.1. The error is an [*Error] with [CodeManifestInvalid],
 // because the specification has no code of its own for a bad tag.
 func ParseTag(tag string) (string, error) {
-	if !tagPattern.MatchString(tag) {
+	if !isTag(tag) {
 		return "", NewError(CodeManifestInvalid, "tag %q must be 1 to %d letters, digits, _ . or -, and may not begin with . or -", tag, MaxTagLength)
 	}
 	return tag, nil
+}
+
+// isRepository matches the specification's pattern, [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)* in parts separated by slashes, by hand: every
+// request checks a name, and a regular expression would cost more than all else in a pull from memory.
+func isRepository(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if !isRepositoryPart(part) {
+			return false
+		}
+	}
+	return true
+}
+
+func isRepositoryPart(part string) bool {
+	for {
+		rest := strings.TrimLeft(part, "abcdefghijklmnopqrstuvwxyz0123456789")
+		if len(rest) == len(part) {
+			return false // empty, or a separator without a letter or digit beside it
+		}
+		if rest == "" {
+			return true
+		}
+		switch {
+		case rest[0] == '.':
+			part = rest[1:]
+		case strings.HasPrefix(rest, "__"):
+			part = rest[2:]
+		case rest[0] == '_':
+			part = rest[1:]
+		default:
+			if part = strings.TrimLeft(rest, "-"); len(part) == len(rest) {
+				return false
+			}
+		}
+	}
+}
+
+// isTag matches [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
+func isTag(tag string) bool {
+	if tag == "" || len(tag) > MaxTagLength || tag[0] == '.' || tag[0] == '-' {
+		return false
+	}
+	for i := range len(tag) {
+		switch c := tag[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Reference is what stands behind "manifests/": a tag or a digest; exactly one is set.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,6 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/oci"
+)
+
+// The patterns of distribution-spec 1.1.
+var (
+	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
 const digestA = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -194,14 +201,21 @@ func FuzzParseRepository(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		got, err := oci.ParseRepository(name)
-		if err != nil {
-			return
+		_, err := oci.ParseRepository(name)
+		if want := repositoryPattern.MatchString(name) && len(name) <= oci.MaxRepositoryLength; (err == nil) != want {
+			t.Fatalf("%q: %v, where the specification's pattern says %t", name, err, want)
 		}
-		for part := range strings.SplitSeq(got.String(), "/") {
-			if strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" || strings.Trim(part, "._-") != part || strings.Contains(part, "..") {
-				t.Fatalf("accepted %q", name)
-			}
+	})
+}
+
+func FuzzParseTag(f *testing.F) {
+	for _, seed := range []string{"latest", "_", ".a", "-", "a b", "v1.0-rc_1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, tag string) {
+		_, err := oci.ParseTag(tag)
+		if want := tagPattern.MatchString(tag); (err == nil) != want {
+			t.Fatalf("%q: %v, where the specification's pattern says %t", tag, err, want)
 		}
 	})
 }
