@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -67,9 +68,38 @@ func (a *response) ReadFrom(r io.Reader) (int64, error) {
 	if a.code == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
+	limited, file := wholeFile(r)
+	if file != nil {
+		r = file
+	}
 	n, err := a.ResponseWriterWrapper.ReadFrom(r)
 	a.bytes += n
+	if file != nil {
+		limited.N -= n
+	}
 	return n, err
+}
+
+// wholeFile returns the file behind a reader that is limited to exactly the rest of it. Caddy's writer sends in pieces, each
+// limited again, and net looks below one limit only to find a file that the kernel can send.
+func wholeFile(r io.Reader) (*io.LimitedReader, *os.File) {
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return nil, nil
+	}
+	file, ok := limited.R.(*os.File)
+	if !ok {
+		return nil, nil
+	}
+	status, err := file.Stat()
+	if err != nil || !status.Mode().IsRegular() {
+		return nil, nil
+	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil || status.Size()-at != limited.N {
+		return nil, nil
+	}
+	return limited, file
 }
 
 func (a *response) status() int {
