@@ -3,6 +3,7 @@ package distribution_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,4 +55,21 @@ func BenchmarkBlob_64KiB(b *testing.B) {
 	digest := oci.SHA256.FromBytes(content)
 	require.Equal(b, digest, s.pushBlob("library/app", content))
 	fetch(b, s, blobPath("library/app", digest), len(content))
+}
+
+// sink is a response that costs nothing, to see what the handler itself does.
+type sink struct{ header http.Header }
+
+func (s *sink) Header() http.Header         { return s.header }
+func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
+func (s *sink) WriteHeader(int)             {}
+
+func BenchmarkHandler_manifestByTag(b *testing.B) {
+	s := newServer(b, nil)
+	s.pushImage("library/app", "latest", []byte("layer"))
+	request := httptest.NewRequest("GET", "/v2/library/app/manifests/latest", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.handler.ServeHTTP(&sink{make(http.Header)}, request)
+	}
 }

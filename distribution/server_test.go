@@ -61,6 +61,7 @@ type server struct {
 	url      string
 	store    *metadata.Store
 	registry *registry.Registry
+	handler  http.Handler
 	root     string
 	clock    *clock
 	log      *lockedBuffer
@@ -174,10 +175,11 @@ func newServerOn(t testing.TB, authorizer distribution.Authorizer, backend stora
 	if authorizer == nil {
 		authorizer = everybody{}
 	}
-	web := httptest.NewServer(distribution.New(distribution.Options{
+	s.handler = distribution.New(distribution.Options{
 		Registry: s.registry, Authorizer: authorizer, Logger: logger, Observer: s.observed,
 		RequestID: func(r *http.Request) string { return r.Header.Get("X-Request-Id") },
-	}))
+	})
+	web := httptest.NewServer(s.handler)
 	t.Cleanup(web.Close)
 	s.url = web.URL
 	return s
