@@ -37,6 +37,9 @@ func TestCrash_everythingAcknowledgedSurvives(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
+		// A token spares each restart the hashing of passwords.
+		token, err := gateway.Admin().Token(t.Context(), "repository:"+crashRepository+":pull,push")
+		require.NoError(t, err)
 		var every []harness.Image
 		resumed, unknown := 0, 0
 		for crash := range crashes / 2 {
@@ -44,17 +47,17 @@ func TestCrash_everythingAcknowledgedSurvives(t *testing.T) {
 			var pushing sync.WaitGroup
 			ctx, cancel := context.WithCancel(t.Context())
 			for i := range pushers {
-				pushers[i] = &pusher{client: gateway.Admin(), random: rand.New(rand.NewPCG(seed, uint64(crash*pushersPerCrash+i+1)))}
+				pushers[i] = &pusher{client: gateway.Admin().WithToken(token), random: rand.New(rand.NewPCG(seed, uint64(crash*pushersPerCrash+i+1)))}
 				pushing.Go(func() { pushers[i].run(ctx) })
 			}
 			// The instant is the point of this test, so it is a time and no condition.
-			<-time.After(time.Duration(random.Int64N(int64(250 * time.Millisecond))))
+			<-time.After(time.Duration(random.Int64N(int64(600 * time.Millisecond))))
 			gateway.Kill()
 			cancel()
 			pushing.Wait()
 			gateway.Launch()
 
-			client := gateway.Admin()
+			client := gateway.Admin().WithToken(token)
 			for _, pusher := range pushers {
 				require.NoError(t, pusher.unexpected, "crash %d", crash)
 				for _, image := range pusher.acknowledged {
@@ -73,7 +76,7 @@ func TestCrash_everythingAcknowledgedSurvives(t *testing.T) {
 				}
 			}
 		}
-		client := gateway.Admin()
+		client := gateway.Admin().WithToken(token)
 		for _, image := range every {
 			require.NoError(t, client.CheckPull(t.Context(), crashRepository, image.Digest, image))
 		}
@@ -94,7 +97,7 @@ type pusher struct {
 
 func (p *pusher) run(ctx context.Context) {
 	for {
-		image := harness.NewImage(p.random.Uint64()>>8, 1+p.random.Int64N(600<<10), 1+p.random.Int64N(64<<10))
+		image := harness.NewImage(p.random.Uint64()>>8, 1+p.random.Int64N(200<<10))
 		err := p.push(ctx, image)
 		if harness.Status(err) != 0 {
 			p.unexpected = err
@@ -116,7 +119,7 @@ func (p *pusher) push(ctx context.Context, image harness.Image) error {
 		p.upload = &interrupted{location: location, content: blob}
 		for int(p.upload.acknowledged) < len(blob) {
 			rest := blob[p.upload.acknowledged:]
-			chunk := rest[:min(len(rest), 2+p.random.IntN(256<<10))]
+			chunk := rest[:min(len(rest), 2+p.random.IntN(100<<10))]
 			next, acknowledged, err := p.client.Patch(ctx, p.upload.location, p.upload.acknowledged, int64(len(chunk)), bytes.NewReader(chunk))
 			if err != nil {
 				return err

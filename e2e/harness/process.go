@@ -27,6 +27,8 @@ type Process struct {
 	log     string
 	exited  chan struct{}
 	err     error
+	// killed processes are not asked for their last words.
+	killed bool
 }
 
 // StartProcess starts a program with more environment than the test's own and keeps what it says in a file, which is shown when
@@ -48,7 +50,7 @@ func StartProcess(t testing.TB, environ []string, program string, arguments ...s
 	}()
 	t.Cleanup(func() {
 		process.Stop()
-		if t.Failed() {
+		if t.Failed() && !process.killed {
 			t.Logf("last words of %s:\n%s", filepath.Base(program), process.Tail(80))
 		}
 	})
@@ -79,7 +81,10 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 func (p *Process) Stop() { p.end(syscall.SIGTERM) }
 
 // Kill ends the process at once, as a power cut would.
-func (p *Process) Kill() { p.end(syscall.SIGKILL) }
+func (p *Process) Kill() {
+	p.killed = true
+	p.end(syscall.SIGKILL)
+}
 
 func (p *Process) end(signal syscall.Signal) {
 	_ = p.command.Process.Signal(signal)
