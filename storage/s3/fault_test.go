@@ -202,7 +202,7 @@ func TestCommit_refusesForeignParts(t *testing.T) {
 				upload, err := backend.Begin(t.Context())
 				require.NoError(t, err)
 				defer upload.Close()
-				older := appendAndSuspend(t, upload, storagetest.Content(4, 20*mebibyte))
+				older := appendAndSuspend(t, upload, storagetest.Content(4, 24*mebibyte))
 				newer := appendAndSuspend(t, upload, ours)
 
 				usurper, err := backend.Resume(t.Context(), older)
