@@ -141,7 +141,9 @@ func (x *exchange) out() int64 {
 }
 
 func (x *exchange) actor() registry.Actor {
-	return registry.Actor{
-		Name: x.access.Principal.Name, Credential: x.access.Credential, RequestID: x.requestID(x.r), Address: x.address(x.r),
+	id := x.requestID(x.r)
+	if !plain(id) {
+		id = "" // a client's own id may be anything, and PostgreSQL does not take everything as text
 	}
+	return registry.Actor{Name: x.access.Principal.Name, Credential: x.access.Credential, RequestID: id, Address: x.address(x.r)}
 }

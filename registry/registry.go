@@ -97,6 +97,8 @@ type Registry struct {
 	writers   keylock
 	uploading atomic.Int64
 	pulls     pulls
+	// orphansSwept is when the storage was last searched for orphans, in Unix seconds.
+	orphansSwept atomic.Int64
 
 	stop  context.CancelFunc
 	loops sync.WaitGroup

@@ -275,6 +275,21 @@ func TestSweep_removesTheBytesOfASecondPush(t *testing.T) {
 	assert.Equal(t, "shared", read(t, r, "library/b", digest))
 }
 
+func TestSweep_removesWhatACrashLeft(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	session, err := r.StartUpload(ctx, alice, "library/app", "")
+	require.NoError(t, err)
+	_, err = r.AppendUpload(ctx, "library/app", session.ID, nil, strings.NewReader("abc"))
+	require.NoError(t, err)
+	require.NoError(t, h.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUpload(ctx, session.ID) }))
+	require.NoError(t, r.Sweep(ctx))
+	require.Equal(t, 1, h.files(), "it is young")
+	h.clock.advance(9 * 24 * time.Hour)
+	require.NoError(t, r.Sweep(ctx))
+	assert.Zero(t, h.files())
+}
+
 func TestPulls_areWrittenInBatches(t *testing.T) {
 	h := newHouse(t)
 	r := h.gateway()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/storage"
 )
 
 const (
@@ -14,6 +15,10 @@ const (
 	sweepBatch = 100
 	// tombstoneGrace is how long bytes outlive their name, for readers that were given a URL or have the name in a cache.
 	tombstoneGrace = 15 * time.Minute
+	// orphanAge is how long an unfinished upload of the storage outlives every row that could name it, and orphanInterval how often
+	// the storage is searched for such, which a crash leaves; on S3 that is a listing.
+	orphanAge      = 7 * 24 * time.Hour
+	orphanInterval = time.Hour
 	// maxSweepBackoff bounds the pause after failures.
 	maxSweepBackoff = 30 * time.Minute
 )
@@ -40,9 +45,26 @@ func (r *Registry) sweepLoop(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Sweep removes once all uploads that have expired and all bytes of deleted blobs. It runs by itself every sweep interval.
+// Sweep removes once all uploads that have expired, all bytes of deleted blobs, and at most once an hour what crashes left in
+// storage. It runs by itself every sweep interval.
 func (r *Registry) Sweep(ctx context.Context) error {
-	return errors.Join(r.sweepUploads(ctx), r.sweepTombstones(ctx))
+	return errors.Join(r.sweepUploads(ctx), r.sweepTombstones(ctx), r.sweepOrphans(ctx))
+}
+
+func (r *Registry) sweepOrphans(ctx context.Context) error {
+	sweeper, ok := r.storage.(storage.Sweeper)
+	last, now := r.orphansSwept.Load(), r.now()
+	if !ok || now.Sub(time.Unix(last, 0)) < orphanInterval || !r.orphansSwept.CompareAndSwap(last, now.Unix()) {
+		return nil
+	}
+	n, err := sweeper.Sweep(ctx, now.Add(-r.expiry-orphanAge))
+	if n > 0 {
+		r.log.InfoContext(ctx, "removed unfinished uploads that nothing names", "count", n)
+	}
+	if err != nil {
+		return fmt.Errorf("sweep the storage: %w", err)
+	}
+	return nil
 }
 
 func (r *Registry) sweepUploads(ctx context.Context) error {

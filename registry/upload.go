@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
@@ -84,11 +85,19 @@ func (r *Registry) AppendUpload(ctx context.Context, repository oci.Repository, 
 
 // upload reads the row of a live upload.
 func (r *Registry) upload(ctx context.Context, repository oci.Repository, id string) (metadata.Upload, error) {
+	if !isUploadID(id) {
+		return metadata.Upload{}, uploadUnknown(repository, id)
+	}
 	row, err := r.metadata.Upload(ctx, id)
 	if errors.Is(err, metadata.ErrNotFound) || err == nil && (row.Repository != repository || !r.now().Before(row.ExpiresAt)) {
 		return metadata.Upload{}, uploadUnknown(repository, id)
 	}
 	return row, metadataError("read upload "+id, err)
+}
+
+// isUploadID reports whether an id has the form of [rand.Text]. Others come from hostile clients, and need not trouble a database.
+func isUploadID(id string) bool {
+	return len(id) == 26 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
 func uploadUnknown(repository oci.Repository, id string) error {
