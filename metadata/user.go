@@ -10,6 +10,7 @@ const userColumns = `id, name, email, real_name, password_hash, system_admin, di
 var (
 	userByName = define("user by name", `SELECT `+userColumns+` FROM users WHERE name = $1`)
 	userByID   = define("user by id", `SELECT `+userColumns+` FROM users WHERE id = $1`)
+	lockUser   = define("lock user", `SELECT `+userColumns+` FROM users WHERE name = $1 {for update}`)
 	usersPage  = define("users", `SELECT `+userColumns+` FROM users WHERE name > $1 ORDER BY name LIMIT $2`)
 
 	insertUser = define("create user", `
@@ -22,7 +23,9 @@ var (
 			updated_at = $8
 		WHERE id = $1
 		RETURNING `+userColumns)
-	deleteUser = define("delete user", `DELETE FROM users WHERE id = $1`)
+	// The password is the same, so what was signed for it stays valid.
+	rehashPassword = define("rehash password", `UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2`)
+	deleteUser     = define("delete user", `DELETE FROM users WHERE id = $1`)
 )
 
 func scanUser(r row, u *User) error {
@@ -33,6 +36,12 @@ func scanUser(r row, u *User) error {
 // UserByName returns a user, or [ErrNotFound].
 func (r Reader) UserByName(ctx context.Context, name string) (User, error) {
 	return one(ctx, r, userByName, scanUser, name)
+}
+
+// LockUser returns a user, or [ErrNotFound], and makes other transactions that lock the user wait until this one ends: who
+// edits a row after reading it locks first, or undoes what somebody else writes between.
+func (t *Tx) LockUser(ctx context.Context, name string) (User, error) {
+	return one(ctx, t.Reader, lockUser, scanUser, name)
 }
 
 // UserByID returns a user, or [ErrNotFound].
@@ -58,6 +67,12 @@ func (t *Tx) CreateUser(ctx context.Context, u User) (User, error) {
 // the password's hash or the disabled flag changes. It returns [ErrNotFound], or [ErrExists] when the new name is taken.
 func (t *Tx) UpdateUser(ctx context.Context, u User) (User, error) {
 	return one(ctx, t.Reader, updateUser, scanUser, u.ID, u.Name, u.Email, u.RealName, u.PasswordHash, u.SystemAdmin, u.Disabled, micros(now()))
+}
+
+// RehashPassword replaces a hash by another of the same password; the user's version stays. It returns [ErrNotFound] when the
+// user no longer has the old hash.
+func (t *Tx) RehashPassword(ctx context.Context, id int64, old, hash string) error {
+	return t.execOne(ctx, rehashPassword, id, old, hash)
 }
 
 // DeleteUser removes a user and their memberships; projects they own stay, without an owner. It returns [ErrNotFound].

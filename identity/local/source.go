@@ -66,14 +66,9 @@ func (s *Source) Authenticate(ctx context.Context, credentials identity.Credenti
 		return identity.Principal{}, identity.ErrCredentials
 	}
 	if params != s.params {
-		renewed, err := s.rehash(ctx, user, credentials.Secret)
-		switch {
-		case err == nil:
-			user = renewed
-		case errors.Is(err, identity.ErrCredentials), errors.Is(err, metadata.ErrNotFound):
-			return identity.Principal{}, identity.ErrCredentials
-		}
-		// Any other failure leaves the old hash, which is good until the next login: nobody is kept out by a full disk.
+		// A failure leaves the old hash, which is good until the next login: nobody is kept out by a full disk. A password that
+		// was changed meanwhile has a newer version than the principal, which voids it.
+		_ = s.rehash(ctx, user, credentials.Secret)
 	}
 	return identity.Principal{
 		Kind: identity.KindUser, ID: user.ID, Name: user.Name, SystemAdmin: user.SystemAdmin, CredentialVersion: user.CredentialVersion,
@@ -97,28 +92,19 @@ func (s *Source) verify(ctx context.Context, encoded, password string) (bool, Pa
 }
 
 // rehash stores the password under the present parameters, unless the row has changed since it was read.
-func (s *Source) rehash(ctx context.Context, user metadata.User, password string) (metadata.User, error) {
+func (s *Source) rehash(ctx context.Context, user metadata.User, password string) error {
 	if err := s.turns.Acquire(ctx, 1); err != nil {
-		return metadata.User{}, err
+		return err
 	}
 	hash := Hash(password, s.params)
 	s.turns.Release(1)
 	err := s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		now, err := tx.UserByID(ctx, user.ID)
-		if err != nil {
-			return err
-		}
-		if now.PasswordHash != user.PasswordHash || now.Disabled {
-			return identity.ErrCredentials
-		}
-		now.PasswordHash = hash
-		user, err = tx.UpdateUser(ctx, now)
-		return err
+		return tx.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
 	})
 	if err != nil {
-		return metadata.User{}, fmt.Errorf("renew password hash of user %d: %w", user.ID, err)
+		return fmt.Errorf("renew password hash of user %d: %w", user.ID, err)
 	}
-	return user, nil
+	return nil
 }
 
 var _ identity.Source = (*Source)(nil)

@@ -148,7 +148,7 @@ func (u *Users) Delete(ctx context.Context, actor Actor, name string) error {
 		if name == AdminName {
 			return ErrProtected
 		}
-		user, err := tx.UserByName(ctx, name)
+		user, err := tx.LockUser(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (u *Users) List(ctx context.Context, after string, n int) ([]metadata.User,
 
 func (u *Users) update(ctx context.Context, actor Actor, name string, edit func(user *metadata.User) error) error {
 	return u.change(ctx, name, func(ctx context.Context, tx *metadata.Tx) error {
-		user, err := tx.UserByName(ctx, name)
+		user, err := tx.LockUser(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -46,9 +46,16 @@ func testUsers(t *testing.T, f fixture) {
 	require.Equal(t, int64(2), version(func(u *metadata.User) { u.PasswordHash = "$argon2id$…" }))
 	require.Equal(t, int64(3), version(func(u *metadata.User) { u.Disabled = true }))
 	require.Equal(t, int64(4), version(func(u *metadata.User) { u.Disabled, u.PasswordHash = false, "$argon2id$other" }))
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.RehashPassword(ctx, found.ID, "$argon2id$other", "$argon2id$same")
+	})
+	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.RehashPassword(ctx, found.ID, "$argon2id$other", "$argon2id$late")
+	}), metadata.ErrNotFound)
 	stored, err := f.UserByID(ctx, f.user.ID)
 	require.NoError(t, err)
-	require.Equal(t, found, stored)
+	require.Equal(t, "$argon2id$same", stored.PasswordHash)
+	require.Equal(t, found.CredentialVersion, stored.CredentialVersion, "the password is the same")
 	require.True(t, stored.SystemAdmin)
 
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {

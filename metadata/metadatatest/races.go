@@ -199,3 +199,34 @@ func testRaceEvents(t *testing.T, f fixture) {
 		require.Equal(t, 1, times, tag)
 	}
 }
+
+// testRaceUsers edits different fields of one user at once: none of the edits may be undone by another.
+func testRaceUsers(t *testing.T, f fixture) {
+	edits := []func(u *metadata.User){
+		func(u *metadata.User) { u.Disabled = true },
+		func(u *metadata.User) { u.SystemAdmin = true },
+		func(u *metadata.User) { u.Email = "a@example.org" },
+		func(u *metadata.User) { u.RealName = "Alice" },
+	}
+	var group errgroup.Group
+	for _, edit := range edits {
+		group.Go(func() error {
+			return f.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+				user, err := tx.LockUser(ctx, "alice")
+				if err != nil {
+					return err
+				}
+				edit(&user)
+				_, err = tx.UpdateUser(ctx, user)
+				return err
+			})
+		})
+	}
+	require.NoError(t, group.Wait())
+	user, err := f.UserByName(t.Context(), "alice")
+	require.NoError(t, err)
+	require.True(t, user.Disabled)
+	require.True(t, user.SystemAdmin)
+	require.Equal(t, "a@example.org", user.Email)
+	require.Equal(t, "Alice", user.RealName)
+}

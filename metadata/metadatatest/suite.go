@@ -62,6 +62,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceSetting", testRaceSetting},
 		{"RaceUnlink", testRaceUnlink},
 		{"RaceEvents", testRaceEvents},
+		{"RaceUsers", testRaceUsers},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
