@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -21,8 +22,8 @@ type writer struct{ pool *sql.DB }
 // Run implements [metadata.Writer].
 func (w writer) Run(ctx context.Context, fn func(ctx context.Context, executor metadata.Executor) error) error {
 	for try := 1; ; try++ {
-		err := w.try(ctx, fn)
-		if err == nil || try == maxTries || !contended(err) {
+		committing, err := w.try(ctx, fn)
+		if err == nil || try == maxTries || !contended(err) && (committing || !lost(err)) {
 			return err
 		}
 		pause := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond))
@@ -35,17 +36,23 @@ func (w writer) Run(ctx context.Context, fn func(ctx context.Context, executor m
 	}
 }
 
-func (w writer) try(ctx context.Context, fn func(ctx context.Context, executor metadata.Executor) error) error {
+// try reports with an error whether it is that of the commit, which may have taken place all the same.
+func (w writer) try(ctx context.Context, fn func(ctx context.Context, executor metadata.Executor) error) (committing bool, err error) {
 	tx, err := w.pool.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Also when fn panics; after the commit it does nothing.
 	defer tx.Rollback() //nolint:errcheck // The connection is dropped when it fails.
 	if err := fn(ctx, tx); err != nil {
-		return err
+		return false, err
 	}
-	return tx.Commit()
+	return true, tx.Commit()
+}
+
+// lost reports whether a pooled connection turned out to be dead. Before the commit nothing has happened then.
+func lost(err error) bool {
+	return errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
 }
 
 // contended reports whether the same transaction may succeed when it is tried again.
