@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/berth-registry/berth/metadata"
@@ -253,7 +252,7 @@ func siteAddress(command *cobra.Command) (string, error) {
 		return given, nil
 	}
 	flags := command.Flags()
-	loaded, _, _, err := caddycmd.LoadConfig(flags.Lookup("config").Value.String(), flags.Lookup("adapter").Value.String())
+	loaded, err := loadConfig(flags.Lookup("config").Value.String(), flags.Lookup("adapter").Value.String(), true)
 	if err != nil {
 		return "", err
 	}

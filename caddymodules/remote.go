@@ -10,11 +10,13 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/spf13/cobra"
 )
 
@@ -41,7 +43,7 @@ func targetFlags(command *cobra.Command) {
 func findTarget(command *cobra.Command) (target, error) {
 	flags := command.Flags()
 	file, adapter, address := flags.Lookup("config").Value.String(), flags.Lookup("adapter").Value.String(), flags.Lookup("address").Value.String()
-	loaded, _, _, err := caddycmd.LoadConfig(file, adapter)
+	loaded, err := loadConfig(file, adapter, address == "")
 	if err != nil {
 		return target{}, err
 	}
@@ -70,6 +72,40 @@ func findTarget(command *cobra.Command) (target, error) {
 		return target{}, errors.New("the configuration has no berth option: name the file with --config, or the server with --address")
 	}
 	return found, nil
+}
+
+// loadConfig reads a configuration file as Caddy does, but without its log lines, which have no place in a command's output. A
+// file that is not named may be missing where it is not needed.
+func loadConfig(file, adapter string, needed bool) ([]byte, error) {
+	named := file != ""
+	if !named {
+		file = "Caddyfile"
+	}
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		if !needed {
+			return nil, nil
+		}
+		return nil, errors.New("there is no Caddyfile in this directory: name the configuration with --config")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if adapter == "" && filepath.Ext(file) == ".json" {
+		return content, nil
+	}
+	if adapter == "" {
+		adapter = "caddyfile"
+	}
+	known := caddyconfig.GetAdapter(adapter)
+	if known == nil {
+		return nil, fmt.Errorf("unknown configuration adapter %q", adapter)
+	}
+	adapted, _, err := known.Adapt(content, map[string]any{"filename": file})
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return adapted, nil
 }
 
 // run runs an operation in the server, or here when none is running, and decodes its result.
