@@ -74,6 +74,18 @@ func storageError(act string, err error) error {
 	return &oci.Error{Code: oci.CodeUnknown, Message: "the storage failed", Err: cause}
 }
 
+// storageError is that of an act on an upload, whose bytes may be gone: aborted behind the registry's back, or left in a storage
+// that another one has replaced since.
+func (w *writer) storageError(act string, err error) error {
+	act += " upload " + w.id
+	if errors.Is(err, storage.ErrNotFound) {
+		return &oci.Error{
+			Code: oci.CodeBlobUploadUnknown, Message: "the upload's bytes are gone from storage: start again", Err: fmt.Errorf("%s: %w", act, err),
+		}
+	}
+	return storageError(act, err)
+}
+
 // metadataError turns an error of the database into what a client may read. An [*oci.Error] and an [*OffsetError] that a
 // transaction returned stay as they are. What is not found must be translated before, by the caller who knows what it is.
 func metadataError(act string, err error) error {

@@ -22,43 +22,45 @@ func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, 
 		return metadata.Blob{}, err
 	}
 	defer w.close()
-	if body != nil {
-		if err := w.takeLast(ctx, body); err != nil {
-			return metadata.Blob{}, err
-		}
+	before := w.bytes.Offset()
+	if err := w.takeLast(ctx, body); err != nil {
+		return metadata.Blob{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
 	w.lock.Lock()
 	defer w.lock.Unlock()
+	// If others can know the upload, its last bytes are acknowledged before the commit: of two gateways that finish it with
+	// different bytes only one may go on.
+	if !w.fresh && w.bytes.Offset() != before {
+		if err := w.advance(ctx); err != nil {
+			return metadata.Blob{}, err
+		}
+	}
 	if err := w.verify(digest); err != nil {
 		return metadata.Blob{}, errors.Join(err, w.discard(ctx))
 	}
 	return w.commit(ctx, digest)
 }
 
-// takeLast takes the bytes that came with the request that finishes the upload. If others can know the upload, they are
-// acknowledged before the commit: of two gateways that finish it with different bytes only one may go on.
+// takeLast takes the bytes that came with the request that finishes the upload.
 func (w *writer) takeLast(ctx context.Context, body io.Reader) error {
-	before := w.bytes.Offset()
+	if body == nil {
+		return nil
+	}
 	// An upload that an earlier request has committed in storage, and did not live to tell, can be finished and not added to: so
 	// nothing is not appended.
 	last := bufio.NewReader(body)
 	if _, err := last.Peek(1); errors.Is(err, io.EOF) {
 		return nil
 	}
-	if err := w.take(ctx, last); err != nil {
-		if _, interrupted := errors.AsType[*InterruptedError](err); interrupted {
-			return errors.Join(err, w.acknowledge(ctx))
-		}
-		if w.fresh {
-			w.abandon(ctx)
-		}
-		return err
+	err := w.take(ctx, last)
+	if _, interrupted := errors.AsType[*InterruptedError](err); interrupted {
+		return errors.Join(err, w.acknowledge(ctx))
 	}
-	if !w.fresh && w.bytes.Offset() != before {
-		return w.acknowledge(ctx)
+	if err != nil && w.fresh {
+		w.abandon(ctx)
 	}
-	return nil
+	return err
 }
 
 // verify compares the digest of all bytes with the one that the client names.
@@ -87,7 +89,7 @@ func (w *writer) commit(ctx context.Context, digest oci.Digest) (metadata.Blob, 
 		if w.fresh {
 			w.abandon(ctx)
 		}
-		return metadata.Blob{}, storageError("commit upload "+w.id, err)
+		return metadata.Blob{}, w.storageError("commit", err)
 	}
 	blob := metadata.Blob{Digest: digest, Size: w.bytes.Offset(), StorageKey: key}
 	ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)

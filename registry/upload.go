@@ -167,14 +167,8 @@ func (w *writer) open(ctx context.Context, algorithms []oci.Algorithm) error {
 		return storageError("begin upload "+w.id, err)
 	}
 	w.bytes, err = w.registry.storage.Resume(ctx, w.row.StorageState)
-	if errors.Is(err, storage.ErrNotFound) {
-		return &oci.Error{
-			Code: oci.CodeBlobUploadUnknown, Message: "the upload's bytes are gone from storage: start again",
-			Err: fmt.Errorf("resume upload %s: %w", w.id, err),
-		}
-	}
 	if err != nil {
-		return storageError("resume upload "+w.id, err)
+		return w.storageError("resume", err)
 	}
 	// Between the row and the resume another gateway may have acknowledged more. From here on the storage keeps it out, so looking
 	// once more is enough.
@@ -204,7 +198,7 @@ func (w *writer) take(ctx context.Context, body io.Reader) error {
 		if errors.Is(err, storage.ErrTakenOver) {
 			return w.overtaken(ctx)
 		}
-		return storageError("store bytes of upload "+w.id, err)
+		return w.storageError("store bytes of", err)
 	}
 	if w.torn {
 		return &oci.Error{Code: oci.CodeUnknown, Message: "the storage failed", Err: fmt.Errorf("upload %s: storage took %d of %d bytes", w.id, n, t.total)}
@@ -212,8 +206,15 @@ func (w *writer) take(ctx context.Context, body io.Reader) error {
 	return nil
 }
 
-// acknowledge makes what was taken durable and advances the row, if it is still as it was read.
+// acknowledge is advance for who does not hold the lock.
 func (w *writer) acknowledge(ctx context.Context) error {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	return w.advance(ctx)
+}
+
+// advance makes what was taken durable and advances the row, if it is still as it was read.
+func (w *writer) advance(ctx context.Context) error {
 	if w.torn {
 		if w.fresh {
 			w.abandon(ctx)
@@ -222,14 +223,12 @@ func (w *writer) acknowledge(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acknowledgeTimeout)
 	defer cancel()
-	w.lock.Lock()
-	defer w.lock.Unlock()
 	state, err := w.bytes.Suspend(ctx)
 	if errors.Is(err, storage.ErrTakenOver) {
 		return w.overtaken(ctx)
 	}
 	if err != nil {
-		return storageError("make upload "+w.id+" durable", err)
+		return w.storageError("make durable", err)
 	}
 	hashes, err := w.hashes.states()
 	if err != nil {
