@@ -73,7 +73,13 @@ func start(t *testing.T, options, site string) *server {
 	s := &server{t: t, address: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "data")}
 	require.NoError(t, caddy.Load(s.configure(options, site), true))
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	s.awaitOneCore("that of an earlier test must have closed")
 	return s
+}
+
+func (s *server) awaitOneCore(because string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool { return s.metric("berth_open_cores") == "1" }, patience, 10*time.Millisecond, because)
 }
 
 func (s *server) url(path string) string { return "http://" + s.address + path }
@@ -174,8 +180,7 @@ func TestReload_transfersFinish(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(down, append(begun, rest...)), "the download is not what was pushed")
 
-			require.Eventually(t, func() bool { return s.metric("berth_open_cores") == "1" }, patience, 10*time.Millisecond,
-				"the old core must close after its last transfer")
+			s.awaitOneCore("the old core must close after its last transfer")
 		})
 	}
 }
