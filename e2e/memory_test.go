@@ -19,9 +19,9 @@ func TestMemory_boundedUnderConcurrentUploads(t *testing.T) {
 		mib     = 1 << 20
 	)
 	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
-		size, perUpload := int64(32*mib), int64(1*mib)
+		size, perUpload := int64(16*mib), int64(1*mib)
 		if stack.S3 != nil {
-			size, perUpload = 40*mib, 16*mib
+			size, perUpload = 24*mib, 16*mib
 		}
 		const slack = 64 * mib
 		gateway := harness.Start(t, stack)
@@ -30,15 +30,15 @@ func TestMemory_boundedUnderConcurrentUploads(t *testing.T) {
 		gateway.ForgetPeak()
 		before, _ := gateway.Memory()
 
-		// All uploads are open at the same time: none sends its second half before every one has sent its first.
-		var halfway, uploading sync.WaitGroup
-		halfway.Add(uploads)
+		// All uploads are open at the same time: none goes on before every one has sent its first mebibyte.
+		var begun, uploading sync.WaitGroup
+		begun.Add(uploads)
 		errs := make([]error, uploads)
 		for i := range uploads {
 			uploading.Go(func() {
 				seed := uint64(1000 + i)
 				digest, _, _ := harness.DigestOf(harness.Content(seed, size))
-				body := &rendezvous{Reader: harness.Content(seed, size), left: size / 2, meet: &halfway}
+				body := &rendezvous{Reader: harness.Content(seed, size), left: mib, meet: &begun}
 				errs[i] = gateway.Admin().PushBlob(t.Context(), "library/memory", digest, size, body)
 				body.arrive()
 			})

@@ -15,45 +15,54 @@ import (
 	"github.com/berth-registry/berth/e2e/harness"
 )
 
-// TestReload_transfersGoOn reloads the configuration while a push and a pull of 1 GiB are half way, once with the same storage
-// and once with another. Both transfers finish byte-exact, and nothing of what was replaced stays open.
+// TestReload_transfersGoOn reloads the configuration while a push and a pull are half way: with the same storage, with other
+// settings for it, and with another storage altogether. Both transfers finish byte-exact, and nothing of what was replaced stays
+// open.
 func TestReload_transfersGoOn(t *testing.T) {
-	const size = 1 << 30
+	const gib = 1 << 30
 	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
 		gateway := harness.Start(t, stack)
-		old, _, err := harness.DigestOf(harness.Content(20, size))
+		old, _, err := harness.DigestOf(harness.Content(20, gib))
 		require.NoError(t, err)
-		require.NoError(t, gateway.Admin().PushBlob(t.Context(), "library/reload", old, size, harness.Content(20, size)))
+		require.NoError(t, gateway.Admin().PushBlob(t.Context(), "library/reload", old, gib, harness.Content(20, gib)))
 
 		t.Run("same storage", func(t *testing.T) {
 			gateway.Write(stack.Block + "\ntoken_lifetime 11m")
-			digest := duringTransfers(t, gateway, 21, old, size)
-			requireBlob(t, gateway, digest, size)
-			requireBlob(t, gateway, old, size)
+			digest := duringTransfers(t, gateway, 21, old, gib, (*harness.Client).PushBlob)
+			requireBlob(t, gateway, digest, gib)
+		})
+		t.Run("other settings", func(t *testing.T) {
+			gateway.Write(stack.OtherSettings())
+			digest := duringTransfers(t, gateway, 22, old, gib, (*harness.Client).PushBlob)
+			requireBlob(t, gateway, digest, gib)
 		})
 		t.Run("other storage", func(t *testing.T) {
 			gateway.Write(stack.OtherStorage())
-			digest := duringTransfers(t, gateway, 22, old, size)
+			const size = 256 << 20
+			// One request carries the bytes: what is begun in one storage is not continued in another.
+			digest := duringTransfers(t, gateway, 23, old, size, (*harness.Client).PushBlobAtOnce)
 			if stack.S3 == nil {
-				require.Eventually(t, func() bool { return len(gateway.OpenFiles(filepath.Join(stack.Directory, "blobs"))) == 0 },
+				require.Eventually(t, func() bool { return len(gateway.OpenFiles(filepath.Join(stack.Directory, "storage"))) == 0 },
 					30*time.Second, 100*time.Millisecond, "files of the old storage stay open")
 			}
 			// What is pushed now goes to the new storage, and comes from there.
-			image := harness.NewImage(23, 1<<20)
+			image := harness.NewImage(24, 1<<20)
 			require.NoError(t, gateway.Admin().Push(t.Context(), "library/reload", "new", image))
 			require.NoError(t, gateway.Admin().CheckPull(t.Context(), "library/reload", "new", image))
 			// What was pushed through the old one is in the old one.
 			gateway.Write(stack.Block)
 			require.NoError(t, gateway.Reload())
 			requireBlob(t, gateway, digest, size)
-			requireBlob(t, gateway, old, size)
+			requireBlob(t, gateway, old, gib)
 		})
 	})
 }
 
+type push func(c *harness.Client, ctx context.Context, repository, digest string, size int64, content io.Reader) error
+
 // duringTransfers reloads while a push of new content and a pull of an old blob are half way, lets them finish, and returns the
 // digest of what was pushed.
-func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old string, size int64) string {
+func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old string, size int64, send push) string {
 	t.Helper()
 	digest, _, err := harness.DigestOf(harness.Content(seed, size))
 	require.NoError(t, err)
@@ -61,18 +70,18 @@ func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old st
 	defer cancel()
 
 	reloaded := make(chan struct{})
-	push := &gate{Reader: harness.Content(seed, size), left: size / 2, open: reloaded, reached: make(chan struct{})}
+	pushed := &gate{Reader: harness.Content(seed, size), left: size / 2, open: reloaded, reached: make(chan struct{})}
 	var transfers sync.WaitGroup
 	var pushErr error
 	transfers.Go(func() {
-		pushErr = gateway.Admin().PushBlob(ctx, "library/reload", digest, size, push)
-		push.arrive()
+		pushErr = send(gateway.Admin(), ctx, "library/reload", digest, size, pushed)
+		pushed.arrive()
 	})
 
 	response, err := gateway.Admin().Do(ctx, http.MethodGet, "/v2/library/reload/blobs/"+old, nil, nil, http.StatusOK)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	pull := &gate{Reader: response.Body, left: size / 2, open: reloaded, reached: make(chan struct{})}
+	pull := &gate{Reader: response.Body, left: response.ContentLength / 2, open: reloaded, reached: make(chan struct{})}
 	var pulled string
 	var pullErr error
 	transfers.Go(func() {
@@ -80,7 +89,7 @@ func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old st
 		pull.arrive()
 	})
 
-	<-push.reached
+	<-pushed.reached
 	<-pull.reached
 	err = gateway.Reload()
 	close(reloaded)

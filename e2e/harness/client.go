@@ -218,6 +218,15 @@ func (c *Client) PushBlob(ctx context.Context, repository, digest string, size i
 	return c.FinishUpload(ctx, location, digest)
 }
 
+// PushBlobAtOnce pushes content with POST and one PUT, as containerd does.
+func (c *Client) PushBlobAtOnce(ctx context.Context, repository, digest string, _ int64, content io.Reader) error {
+	location, err := c.StartUpload(ctx, repository)
+	if err != nil {
+		return err
+	}
+	return c.FinishUploadWith(ctx, location, digest, content)
+}
+
 // PutManifest pushes a manifest under a tag or digest.
 func (c *Client) PutManifest(ctx context.Context, repository, reference, mediaType string, manifest []byte) error {
 	_, err := c.call(ctx, http.MethodPut, "/v2/"+repository+"/manifests/"+reference,

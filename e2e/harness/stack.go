@@ -69,6 +69,14 @@ func Shared(t testing.TB) *Stack {
 // OtherStorage is the stack's block with another directory or bucket.
 func (s *Stack) OtherStorage() string { return strings.Replace(s.Block, s.storage, s.other, 1) }
 
+// OtherSettings is the stack's block with the same storage, in other words.
+func (s *Stack) OtherSettings() string {
+	if s.S3 == nil {
+		return s.BlobsAt(filepath.Join(s.Directory, "storage"))
+	}
+	return strings.Replace(s.Block, s.storage, s.S3.block("registry", "part_size 6MiB"), 1)
+}
+
 // Redirecting is the stack's block with redirects to presigned URLs.
 func (s *Stack) Redirecting() string {
 	return strings.Replace(s.Block, s.storage, s.S3.block("registry", "redirect on"), 1)
