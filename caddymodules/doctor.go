@@ -48,17 +48,17 @@ func runDoctor(command *cobra.Command) error {
 		return err == nil
 	}
 	target, err := findTarget(command)
-	var app *App
+	var settings settings
 	if err == nil {
-		app, err = provisionApp(target.app)
+		settings, err = readSettings(target.app)
 	}
 	if note("configuration", "understood", err) {
 		ctx := command.Context()
 		running := checkServer(ctx, target)
 		note("server", running, nil)
-		detail, err := checkDatabase(ctx, app.settings, running == serverRuns)
+		detail, err := checkDatabase(ctx, settings, running == serverRuns)
 		note("database", detail, err)
-		detail, err = checkStorage(ctx, app.settings)
+		detail, err = checkStorage(ctx, settings)
 		note("storage", detail, err)
 		checkSite(command, running == serverRuns, note)
 	}

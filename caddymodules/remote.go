@@ -179,11 +179,11 @@ func (t target) runRemotely(ctx context.Context, name string, arguments []byte) 
 
 // runHere runs an operation on the database itself.
 func (t target) runHere(ctx context.Context, name string, arguments []byte) ([]byte, error) {
-	app, err := provisionApp(t.app)
+	settings, err := readSettings(t.app)
 	if err != nil {
 		return nil, err
 	}
-	administration, closeStore, err := openAdministration(ctx, app.settings)
+	administration, closeStore, err := openAdministration(ctx, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -197,18 +197,19 @@ func (t target) runHere(ctx context.Context, name string, arguments []byte) ([]b
 	return json.Marshal(result)
 }
 
-// provisionApp reads the app's configuration as a server would, and starts nothing.
-func provisionApp(raw json.RawMessage) (*App, error) {
+// readSettings reads the app's configuration as a server would, and starts nothing.
+func readSettings(raw json.RawMessage) (settings, error) {
 	ctx, err := caddy.ProvisionContext(&caddy.Config{
 		Admin:   &caddy.AdminConfig{Disabled: true},
 		AppsRaw: caddy.ModuleMap{"berth": raw},
 	})
 	if err != nil {
-		return nil, err
+		return settings{}, err
 	}
 	app, err := ctx.App("berth")
 	if err != nil {
-		return nil, err
+		return settings{}, err
 	}
-	return app.(*App), nil
+	// The share of the core that comes with provisioning.
+	return app.(*App).settings, app.(*App).Cleanup()
 }
