@@ -34,7 +34,7 @@ func (r *Registry) OpenBlob(ctx context.Context, repository oci.Repository, blob
 		}
 	}
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, &oci.Error{Code: oci.CodeUnknown, Message: "the blob's bytes are missing in storage: push it again", Err: fmt.Errorf("blob %s: %w", blob.Digest, err)}
+		return nil, &oci.Error{Code: oci.CodeUnknown, Message: "the blob's bytes are missing in storage: the operator has to restore them", Err: fmt.Errorf("blob %s: %w", blob.Digest, err)}
 	}
 	return content, storageError("open blob "+blob.Digest.String(), err)
 }
