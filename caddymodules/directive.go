@@ -30,8 +30,8 @@ func init() {
 //	berth_registry [<matcher>]
 //	berth_api      [<matcher>]
 //
-// Besides the handler it sets up the error route that gives Caddy's own errors under /v2 and /api the bodies that clients of
-// these expect.
+// Besides the handler it sets up the error route that gives Caddy's own errors the request's id, and those under /v2 and /api the
+// bodies that clients of these expect.
 func parseDirective(faces []string) httpcaddyfile.UnmarshalFunc {
 	return func(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		if !h.Next() {
@@ -53,11 +53,12 @@ func parseDirective(faces []string) httpcaddyfile.UnmarshalFunc {
 	}
 }
 
+// errorRoute matches everything, and says so, because Caddy puts error routes with a matcher before those without.
 func errorRoute(h httpcaddyfile.Helper) httpcaddyfile.ConfigValue {
 	return httpcaddyfile.ConfigValue{
 		Class: "error_route",
 		Value: &caddyhttp.Subroute{Routes: []caddyhttp.Route{{
-			MatcherSetsRaw: []caddy.ModuleMap{{"path": h.JSON(caddyhttp.MatchPath{"/v2", "/v2/*", "/api/*", tokenPath})}},
+			MatcherSetsRaw: []caddy.ModuleMap{{"path": h.JSON(caddyhttp.MatchPath{"*"})}},
 			HandlersRaw:    []json.RawMessage{caddyconfig.JSONModuleObject(new(ErrorHandler), "handler", "berth_errors", nil)},
 		}}},
 	}

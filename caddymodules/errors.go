@@ -1,6 +1,7 @@
 package caddymodules
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,7 +14,8 @@ func init() {
 
 // ErrorHandler answers errors that Caddy and its other handlers make (a rate limit, a body that is too large, a handler that
 // failed) with the bodies of the distribution specification, for clients print nothing but a parser's complaint about any other.
-// The directives of the registry put it into the error routes.
+// Errors at addresses that are no face's get an X-Request-Id and are left to the operator's error routes. The directives of the
+// registry put it into the error routes.
 type ErrorHandler struct{}
 
 // CaddyModule returns Caddy's description of the handler.
@@ -25,20 +27,25 @@ func (ErrorHandler) CaddyModule() caddy.ModuleInfo {
 }
 
 // ServeHTTP writes the error that the request's context holds.
-func (ErrorHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	status := http.StatusInternalServerError
-	if failure, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error); ok {
-		status = statusOf(failure)
+func (ErrorHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	header, route := w.Header(), routeOf(r.URL.Path)
+	ctx, id := withRequestID(r)
+	if begun := header.Get(requestIDHeader); begun != "" {
+		ctx, id = context.WithValue(ctx, requestIDKey{}, begun), begun
 	}
-	header := w.Header()
-	if header.Get(requestIDHeader) == "" {
-		ctx, id := withRequestID(r)
-		r = r.WithContext(ctx)
-		header.Set(requestIDHeader, id)
-		describe(r, id, routeOf(r.URL.Path))
+	header.Set(requestIDHeader, id)
+	describe(r, id, route)
+	if route.face == "" {
+		return next.ServeHTTP(w, r.WithContext(ctx))
+	}
+	failure, _ := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	status := statusOf(failure)
+	if status >= http.StatusInternalServerError {
+		// Caddy takes an error for dealt with that has an error route, and logs it for debugging only.
+		newLogger().ErrorContext(ctx, "a handler failed", "status", status, "error", failure)
 	}
 	header.Set("X-Content-Type-Options", "nosniff")
-	refuse(w, routeOf(r.URL.Path), status, messageOf(status))
+	refuse(w, route, status, messageOf(status))
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/berth-registry/berth/identity"
 )
 
 func init() {
@@ -39,6 +41,7 @@ var allFaces = []string{faceRegistry, faceAPI}
 //
 //	{http.berth.request_id}   the id that is in the response's X-Request-Id and in every log line
 //	{http.berth.route}        the name of the route, as in the metrics
+//	{http.auth.user.id}       the user whose credentials the request has proven; user_id in the access log
 type Handler struct {
 	// Faces are "registry" (/v2 and the token service) and "api" (/api/v2.0). Default: all.
 	Faces []string `json:"faces,omitempty"`
@@ -158,6 +161,13 @@ func describe(r *http.Request, id string, route route) {
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Set("http.berth.request_id", id)
 		replacer.Set("http.berth.route", route.name)
+	}
+}
+
+// nameUser makes the user known to Caddy, whose access log has the name as user_id.
+func nameUser(r *http.Request, principal identity.Principal) {
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Set("http.auth.user.id", principal.Name)
 	}
 }
 

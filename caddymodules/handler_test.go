@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -34,6 +38,7 @@ func TestErrors_haveTheSpecificationsBody(t *testing.T) {
 	error /v2/broken* 500
 	error /v2/gone* 404
 	error /v2/proxied* 502
+	error /service/token/keys 500
 	request_body /v2/library/small/* {
 		max_size 10
 	}`)
@@ -45,6 +50,7 @@ func TestErrors_haveTheSpecificationsBody(t *testing.T) {
 		"/v2/broken":              {http.StatusInternalServerError, "UNKNOWN"},
 		"/v2/gone":                {http.StatusNotFound, "NAME_UNKNOWN"},
 		"/v2/proxied":             {http.StatusBadGateway, "UNAVAILABLE"},
+		"/service/token/keys":     {http.StatusInternalServerError, "UNKNOWN"},
 		"/api/v2.0/nothing":       {http.StatusNotFound, "NOT_FOUND"},
 		"/nothing":                {http.StatusNotFound, "NOT_FOUND"},
 	} {
@@ -54,6 +60,82 @@ func TestErrors_haveTheSpecificationsBody(t *testing.T) {
 	large := s.do(http.MethodPut, "/v2/library/small/manifests/latest", bytes.NewReader(make([]byte, 1000)), nil)
 	require.Equal(t, http.StatusRequestEntityTooLarge, large.StatusCode)
 	require.True(t, strings.HasPrefix(large.Header.Get("Content-Type"), "application/json"))
+}
+
+func TestErrors_elsewhereAreTheOperatorsWithAnID(t *testing.T) {
+	s := start(t, "", `error /teapot 418
+	handle_errors {
+		respond "mine {http.berth.request_id}"
+	}`)
+	response, body := s.read(http.MethodGet, "/teapot", nil)
+	require.Equal(t, http.StatusTeapot, response.StatusCode)
+	require.Equal(t, "mine "+response.Header.Get("X-Request-Id"), body)
+}
+
+// logged returns the lines of a log file, decoded, once it has one for which the condition holds.
+func logged(t *testing.T, file string, condition func(map[string]any) bool) []map[string]any {
+	t.Helper()
+	var lines []map[string]any
+	require.Eventually(t, func() bool {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return false
+		}
+		lines = nil
+		for line := range strings.Lines(string(content)) {
+			var decoded map[string]any
+			if json.Unmarshal([]byte(line), &decoded) != nil {
+				return false // half written
+			}
+			lines = append(lines, decoded)
+		}
+		return slices.ContainsFunc(lines, condition)
+	}, patience, 10*time.Millisecond)
+	return lines
+}
+
+func TestAccessLog_namesTheUserAndTheRoute(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	s := start(t, "", "log {\n\t\toutput file "+file+"\n\t}")
+	const scope = "/service/token?scope=repository:library/app:pull"
+	wrong := func(r *http.Request) { r.SetBasicAuth("admin", "wrong") }
+	nobody := func(r *http.Request) { r.Header.Del("Authorization") }
+	var issued struct{ Token string }
+	_, answer := s.read(http.MethodGet, scope, nobody)
+	require.NoError(t, json.Unmarshal([]byte(answer), &issued))
+	want := map[string]struct{ user, route string }{}
+	for id, request := range map[string]struct {
+		path, user, route string
+		edit              func(*http.Request)
+	}{
+		"basic":           {"/v2/", "admin", "version", nil},
+		"token":           {scope, "admin", "token", nil},
+		"wrong":           {"/v2/", "", "version", wrong},
+		"wrong-token":     {scope, "", "token", wrong},
+		"anonymous":       {"/v2/", "", "version", nobody},
+		"anonymous-token": {scope, "", "token", nobody},
+		"bearer-nobody": {"/v2/library/app/tags/list", "", "tags", func(r *http.Request) {
+			r.Header.Set("Authorization", "Bearer "+issued.Token)
+		}},
+	} {
+		s.read(http.MethodGet, request.path, func(r *http.Request) {
+			r.Header.Set("X-Request-Id", id)
+			if request.edit != nil {
+				request.edit(r)
+			}
+		})
+		want[id] = struct{ user, route string }{request.user, request.route}
+	}
+	s.read(http.MethodGet, "/", func(r *http.Request) { r.Header.Set("X-Request-Id", "last") })
+	for _, line := range logged(t, file, func(line map[string]any) bool { return line["request_id"] == "last" }) {
+		id, _ := line["request_id"].(string)
+		if expected, ok := want[id]; ok {
+			require.Equal(t, expected.user, line["user_id"], id)
+			require.Equal(t, expected.route, line["route"], id)
+			delete(want, id)
+		}
+	}
+	require.Empty(t, want, "not in the access log")
 }
 
 func TestRequestID_isTheCallersWhenItIsHarmless(t *testing.T) {

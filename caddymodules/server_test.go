@@ -140,11 +140,12 @@ func randomBytes(t *testing.T, n int) []byte {
 }
 
 func TestReload_transfersFinish(t *testing.T) {
+	elsewhere := "storage filesystem " + t.TempDir()
 	for name, options := range map[string]string{
 		"same settings":     "",
 		"changed lifetime":  "token_lifetime 7m",
-		"changed storage":   "storage filesystem elsewhere",
-		"both, and a limit": "storage filesystem elsewhere\n\t\tupload_expiry 3h",
+		"changed storage":   elsewhere,
+		"both, and a limit": elsewhere + "\n\t\tupload_expiry 3h",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "", "")

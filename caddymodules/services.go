@@ -106,7 +106,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	}
 	gate, err := auth.New(auth.Options{
 		Login: login, Accounts: accounts, Tokens: tokens, Policy: authorizer, ExternalURL: settings.externalURL,
-		Scheme: clientScheme, Address: clientAddress, Observe: observeToken, Logger: s.logger,
+		Scheme: clientScheme, Address: clientAddress, Proven: nameUser, Observe: observeToken, Logger: s.logger,
 	})
 	if err != nil {
 		return err

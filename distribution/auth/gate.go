@@ -49,6 +49,8 @@ type Options struct {
 	Scheme func(r *http.Request) string
 	// Address returns the client's address, for throttling; nil takes the connection's.
 	Address func(r *http.Request) string
+	// Proven is told, once a request, whose credentials held; never of the anonymous principal. Nil tells nobody.
+	Proven func(r *http.Request, principal identity.Principal)
 	// Observe is told the outcome of every token request, one of the Outcome constants; nil tells nobody.
 	Observe func(outcome string)
 	Logger  *slog.Logger
@@ -79,6 +81,9 @@ func New(options Options) (*Gate, error) {
 	}
 	if options.Address == nil {
 		options.Address = connectionAddress
+	}
+	if options.Proven == nil {
+		options.Proven = func(*http.Request, identity.Principal) {}
 	}
 	if options.Observe == nil {
 		options.Observe = func(string) {}
@@ -135,7 +140,14 @@ func (g *Gate) Authenticate(r *http.Request, scopes ...token.Scope) (*Access, er
 	if err != nil {
 		return nil, err
 	}
+	g.proven(r, access.Principal)
 	return access, nil
+}
+
+func (g *Gate) proven(r *http.Request, principal identity.Principal) {
+	if principal.Kind != identity.KindAnonymous {
+		g.options.Proven(r, principal)
+	}
 }
 
 func (g *Gate) bearer(ctx context.Context, access *Access, bearer string) error {

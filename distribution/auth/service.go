@@ -39,6 +39,7 @@ func (g *Gate) ServeToken(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, err)
 		return
 	}
+	g.proven(r, principal)
 	answer, err := g.answer(r.Context(), request, principal, credential)
 	if err != nil {
 		g.refuse(w, r, unavailable(err))
