@@ -124,6 +124,7 @@ func (p *pusher) push(ctx context.Context, image harness.Image) error {
 			if err != nil {
 				return err
 			}
+			// "Range: 0-0" may mean one byte.
 			p.upload.location, p.upload.acknowledged = next, max(acknowledged, int64(len(chunk)))
 		}
 		p.upload.finishing = true
