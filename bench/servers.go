@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -72,11 +73,12 @@ func (b *bench) launch(name string, env []string, ready string, program string, 
 			if response.StatusCode < 500 {
 				return s, nil
 			}
+			err = fmt.Errorf("it answers %s", response.Status)
 		}
 		if time.Now().After(deadline) {
 			s.stop()
 			output, _ := os.ReadFile(s.log)
-			return nil, fmt.Errorf("%s did not become ready: %v\n%s", name, err, output)
+			return nil, fmt.Errorf("%s did not become ready: %w\n%s", name, err, output)
 		}
 		select {
 		case <-b.ctx.Done():
@@ -257,8 +259,11 @@ func (s *server) fetchToken(scope string) (string, error) {
 	}
 	defer response.Body.Close()
 	var answer struct{ Token string }
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Token == "" {
-		return "", fmt.Errorf("token request answered %s: %v", response.Status, err)
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return "", fmt.Errorf("token request answered %s: %w", response.Status, err)
+	}
+	if answer.Token == "" {
+		return "", fmt.Errorf("token request answered %s without a token", response.Status)
 	}
 	return answer.Token, nil
 }
@@ -373,9 +378,7 @@ func (s *server) do(ctx context.Context, method, path string, body io.Reader, le
 	if body != nil {
 		request.ContentLength = length
 	}
-	for key, values := range header {
-		request.Header[key] = values
-	}
+	maps.Copy(request.Header, header)
 	if s.token != "" {
 		request.Header.Set("Authorization", "Bearer "+s.token)
 	}

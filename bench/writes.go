@@ -97,8 +97,10 @@ func clientPush(b *bench) ([]finding, error) {
 			if err := writeLayout(image, 8, 4<<20); err != nil {
 				return rate{}, err
 			}
-			args := []string{"copy", "--dest-tls-verify=false", "oci:" + image + ":latest",
-				"docker://" + strings.TrimPrefix(s.base, "https://") + "/" + repository + ":" + filepath.Base(image)}
+			args := []string{
+				"copy", "--dest-tls-verify=false", "oci:" + image + ":latest",
+				"docker://" + strings.TrimPrefix(s.base, "https://") + "/" + repository + ":" + filepath.Base(image),
+			}
 			if s.token != "" {
 				args = append(args, "--dest-creds", "admin:"+password)
 			}
@@ -115,6 +117,8 @@ func clientPush(b *bench) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []finding{{"push of 8 layers of 4 MiB by skopeo over TLS", "within 5 % of distribution, or faster",
-		fmt.Sprintf("%s × distribution's speed (%.2f and %.2f images/s)", ratio(r[0].perSecond, r[1].perSecond), r[0].perSecond, r[1].perSecond), r[0].perSecond >= 0.95*r[1].perSecond}}, nil
+	return []finding{{
+		"push of 8 layers of 4 MiB by skopeo over TLS", "within 5 % of distribution, or faster",
+		fmt.Sprintf("%s × distribution's speed (%.2f and %.2f images/s)", ratio(r[0].perSecond, r[1].perSecond), r[0].perSecond, r[1].perSecond), r[0].perSecond >= 0.95*r[1].perSecond,
+	}}, nil
 }

@@ -184,8 +184,8 @@ func orDefault(configured caddy.Duration, fallback time.Duration) time.Duration 
 // Validate refuses settings that cannot work.
 func (a *App) Validate() error {
 	s := a.settings
-	if s.tokenLifetime < time.Minute || s.tokenLifetime > 24*time.Hour {
-		return fmt.Errorf("token_lifetime is %s: it must be between 1m and 24h, as clients take less for a minute", s.tokenLifetime)
+	if s.tokenLifetime < time.Minute || s.tokenLifetime > time.Hour {
+		return fmt.Errorf("token_lifetime is %s: it must be between 1m and 1h, as clients take less for a minute and a token that leaks is good until its end", s.tokenLifetime)
 	}
 	if s.refreshTokenLifetime < s.tokenLifetime {
 		return fmt.Errorf("refresh_token_lifetime is %s: it must not be shorter than token_lifetime, which is %s",

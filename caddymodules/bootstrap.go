@@ -47,7 +47,7 @@ func bootstrap(ctx context.Context, store *metadata.Store, settings settings) er
 
 // keepPassword returns the password in the file, which it makes with a random one when it is missing.
 func keepPassword(path string) (string, error) {
-	kept, err := os.ReadFile(path)
+	kept, err := os.ReadFile(path) //nolint:gosec // in the configured data directory
 	if err == nil && len(bytes.TrimSpace(kept)) > 0 {
 		return string(bytes.TrimSpace(kept)), nil
 	}
@@ -55,7 +55,7 @@ func keepPassword(path string) (string, error) {
 		return "", err
 	}
 	password := local.RandomPassword()
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // as above
 	if err != nil {
 		return "", err
 	}

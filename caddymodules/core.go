@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // cores holds the cores of the configurations that are loaded, by what cannot change while a core lives.
@@ -32,6 +35,8 @@ type core struct {
 	mu       sync.Mutex
 	ready    chan struct{}
 	services atomic.Pointer[services]
+	// running has the connection of each request, by the request.
+	running sync.Map
 }
 
 func newCore(open func(context.Context) (*services, error)) *core {
@@ -73,6 +78,26 @@ func (c *core) use(ctx context.Context) (*services, func(), error) {
 	}
 }
 
+// serve notes that a request runs, until the returned function is called, so that its connection can be cut at the end of the
+// process.
+func (c *core) serve(r *http.Request) func() {
+	connection, ok := r.Context().Value(caddyhttp.ConnCtxKey).(net.Conn)
+	if !ok {
+		return func() {}
+	}
+	c.running.Store(r, connection)
+	return func() { c.running.Delete(r) }
+}
+
+// cut closes the connections of the requests that still run. Their handlers see the end of the body and acknowledge what has
+// arrived, so that an upload goes on from there after the next start.
+func (c *core) cut() {
+	c.running.Range(func(_, connection any) bool {
+		go connection.(net.Conn).Close() //nolint:errcheck // It may wait for its peer, and nobody is there to hear how it went.
+		return true
+	})
+}
+
 // shut closes what start opened.
 func (c *core) shut() {
 	c.mu.Lock()
@@ -91,6 +116,7 @@ func (c *core) Destruct() error {
 	if !caddy.Exiting() {
 		return nil
 	}
+	c.cut()
 	select {
 	case <-c.closed:
 		return nil

@@ -178,7 +178,7 @@ func checkSite(command *cobra.Command, running bool, note func(check, detail str
 		note("clock", "not looked at, as the server does not run", nil)
 		return
 	}
-	response, err := askSite(command.Context(), address)
+	response, err := askSite(command.Context(), address) //nolint:bodyclose // askSite closes it
 	if err != nil {
 		note("certificate", "", fmt.Errorf("%s: %w", address, err))
 		return

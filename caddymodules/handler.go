@@ -112,6 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	defer release()
+	defer h.app.core.serve(r)()
 	defer answerPanic(answer, r, route)
 	h.serve(answer, r, route, services)
 	return nil

@@ -3,6 +3,7 @@ package caddymodules
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
@@ -54,7 +55,7 @@ func (b logBridge) WithGroup(name string) slog.Handler {
 }
 
 func (b logBridge) with(step func(slog.Handler) slog.Handler) logBridge {
-	return logBridge{steps: append(b.steps[:len(b.steps):len(b.steps)], step)}
+	return logBridge{steps: append(slices.Clip(b.steps), step)}
 }
 
 func zapLevel(level slog.Level) zapcore.Level {

@@ -119,9 +119,12 @@ func setProject(ctx context.Context, a *administration, arguments projectArgumen
 	return viewProject(updated), err
 }
 
-func deleteProject(ctx context.Context, a *administration, arguments struct {
+// deletion names the project that goes.
+type deletion struct {
 	Name string `json:"name"`
-}) (any, error) {
+}
+
+func deleteProject(ctx context.Context, a *administration, arguments deletion) (any, error) {
 	return nil, a.change(ctx, arguments.Name, func(ctx context.Context, tx *metadata.Tx) error {
 		project, err := projectNamed(ctx, tx, arguments.Name)
 		if err != nil {

@@ -81,7 +81,7 @@ func loadConfig(file, adapter string, needed bool) ([]byte, error) {
 	if !named {
 		file = "Caddyfile"
 	}
-	content, err := os.ReadFile(file)
+	content, err := os.ReadFile(file) //nolint:gosec // whoever runs the command named it
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		if !needed {
 			return nil, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
@@ -33,8 +34,8 @@ type services struct {
 
 // close closes what was opened, the last first.
 func (s *services) close() {
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		if err := s.closers[i](); err != nil {
+	for _, closeFn := range slices.Backward(s.closers) {
+		if err := closeFn(); err != nil {
 			s.logger.Error("close", "error", err)
 		}
 	}

@@ -47,8 +47,13 @@ func TestBlob_ranges(t *testing.T) {
 		header      string
 		first, last int
 	}{
-		{"bytes=500-1499", 500, 1499}, {"bytes=500-", 500, 2047}, {"bytes=-500", 1548, 2047}, {"bytes=2000-5000", 2000, 2047},
-		{"bytes=0-0", 0, 0}, {"bytes=-5000", 0, 2047}, {"bytes= 5 - 9 ", 5, 9},
+		{"bytes=500-1499", 500, 1499},
+		{"bytes=500-", 500, 2047},
+		{"bytes=-500", 1548, 2047},
+		{"bytes=2000-5000", 2000, 2047},
+		{"bytes=0-0", 0, 0},
+		{"bytes=-5000", 0, 2047},
+		{"bytes= 5 - 9 ", 5, 9},
 	} {
 		answer := s.want(206, s.get(path, "Range: "+test.header))
 		assert.Equal(t, content[test.first:test.last+1], answer.body, test.header)

@@ -86,10 +86,13 @@ func TestEvents_areWrittenWithTheAct(t *testing.T) {
 		assert.Equal(t, "library/app", e.Repository)
 	}
 	assert.Equal(t, []entry{
-		{event.ManifestPushed, digest.String(), "v1"}, {event.TagCreated, digest.String(), "v1"},
 		{event.ManifestPushed, digest.String(), "v1"},
-		{event.ManifestPushed, other.String(), "v1"}, {event.TagMoved, other.String(), "v1"},
-		{event.ManifestDeleted, other.String(), ""}, {event.TagDeleted, other.String(), "v1"},
+		{event.TagCreated, digest.String(), "v1"},
+		{event.ManifestPushed, digest.String(), "v1"},
+		{event.ManifestPushed, other.String(), "v1"},
+		{event.TagMoved, other.String(), "v1"},
+		{event.ManifestDeleted, other.String(), ""},
+		{event.TagDeleted, other.String(), "v1"},
 	}, got)
 	assert.Equal(t, "r2", events[2].RequestID)
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,12 +125,7 @@ func (o *observations) Observe(route string, status int, in, out int64, _ time.D
 func (o *observations) has(want observation) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, seen := range o.all {
-		if seen == want {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(o.all, want)
 }
 
 func newServer(t testing.TB, authorizer distribution.Authorizer) *server {

@@ -64,7 +64,7 @@ func (x *exchange) mount(mount, from string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	source := x.repository
+	var source oci.Repository
 	if from != "" {
 		if source, err = oci.ParseRepository(from); err != nil {
 			return false, nil

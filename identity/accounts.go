@@ -20,7 +20,7 @@ const (
 // rememberedAccounts is how many users' standing is kept; about 200 bytes each.
 const rememberedAccounts = 65536
 
-// ErrVoid: the account was deleted or disabled, or its password changed, since the principal was proven.
+// ErrVoid says that the account was deleted or disabled, or its password changed, since the principal was proven.
 var ErrVoid = errors.New("account no longer stands as it was")
 
 // UserReader reads users; [metadata.Store] is one.

@@ -46,10 +46,10 @@ type Credentials struct {
 	Address string
 }
 
-// ErrUnknown: the name is not of this source.
+// ErrUnknown says that the name is not of this source.
 var ErrUnknown = errors.New("unknown principal")
 
-// ErrCredentials: wrong name or secret; which of the two is not told.
+// ErrCredentials says that the name or the secret is wrong; which of the two is not told.
 var ErrCredentials = errors.New("wrong user name or password")
 
 // ThrottledError refuses to check credentials at all for a while.

@@ -7,11 +7,11 @@ import (
 
 // The kinds of fault that callers tell apart.
 var (
-	// ErrUnavailable: the database does not answer for the moment.
+	// ErrUnavailable says that the database does not answer for the moment.
 	ErrUnavailable = errors.New("database is unavailable")
-	// ErrNoSpace: the disk of the database is full.
+	// ErrNoSpace says that the disk of the database is full.
 	ErrNoSpace = errors.New("no space left for the database")
-	// ErrLocked: another process has the embedded database open.
+	// ErrLocked says that another process has the embedded database open.
 	ErrLocked = errors.New("database is in use by another process")
 )
 

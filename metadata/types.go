@@ -10,13 +10,13 @@ import (
 
 // The kinds of error that callers tell apart; every other error is a fault of the database.
 var (
-	// ErrNotFound: no row answers to that name.
+	// ErrNotFound says that no row answers to that name.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: the name is taken.
+	// ErrExists says that the name is taken.
 	ErrExists = errors.New("already exists")
-	// ErrConflict: the row was changed by somebody else since it was read.
+	// ErrConflict says that the row was changed by somebody else since it was read.
 	ErrConflict = errors.New("changed by another writer")
-	// ErrReferenced: something still refers to the row.
+	// ErrReferenced says that something still refers to the row.
 	ErrReferenced = errors.New("still referenced")
 )
 

@@ -140,14 +140,21 @@ func TestParseManifest_refused(t *testing.T) {
 	good := `{"mediaType":"a/b","digest":"` + digestA + `","size":3}`
 	many := strings.Repeat(good+",", oci.MaxManifestReferences) + good
 	for _, test := range []struct{ contentType, payload string }{
-		{image, ""}, {image, "null"}, {image, "[]"}, {image, `"x"`}, {image, "{"}, {image, "{} {}"}, {image, "{}"},
+		{image, ""},
+		{image, "null"},
+		{image, "[]"},
+		{image, `"x"`},
+		{image, "{"},
+		{image, "{} {}"},
+		{image, "{}"},
 		{image, `{"schemaVersion":2}`},
 		{image, `{"schemaVersion":1,"config":` + good + `}`},
 		{image, `{"config":` + good + `}`},
 		{image, `{"schemaVersion":2,"config":` + good + `,"manifests":[]}`},
 		{image, `{"schemaVersion":2,"mediaType":"` + index + `","config":` + good + `}`},
 		{index, `{"schemaVersion":2,"manifests":[],"layers":[]}`},
-		{"", `{"schemaVersion":2}`}, {"no type at all;;", `{}`},
+		{"", `{"schemaVersion":2}`},
+		{"no type at all;;", `{}`},
 		{oci.MediaTypeDockerSchema1, `{"schemaVersion":1}`},
 		{oci.MediaTypeDockerSigned1, `{"schemaVersion":1}`},
 		{image, `{"schemaVersion":2,"config":{"digest":"sha256:abc","size":1}}`},

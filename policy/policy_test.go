@@ -321,8 +321,13 @@ p, user:stranger, closed, quota, *
 
 func TestNew_refusesMalformedPolicies(t *testing.T) {
 	for _, row := range [][]string{
-		nil, {"p"}, {"p", "role:a", "*", "log"}, {"x", "role:a", "*", "log", "list"}, {"p", "somebody", "*", "log", "list"},
-		{"p", "role:a", "", "log", "list"}, {"g", "alice", "role:a", "*"},
+		nil,
+		{"p"},
+		{"p", "role:a", "*", "log"},
+		{"x", "role:a", "*", "log", "list"},
+		{"p", "somebody", "*", "log", "list"},
+		{"p", "role:a", "", "log", "list"},
+		{"g", "alice", "role:a", "*"},
 	} {
 		_, err := policy.New(policy.Options{ExtraPolicies: [][]string{row}})
 		require.ErrorContains(t, err, "policy row 1", fmt.Sprint(row))

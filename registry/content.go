@@ -88,7 +88,7 @@ func (c *content) Err() error { return storageError("read blob "+c.blob.Digest.S
 // Read reads from the storage.
 func (c *content) Read(p []byte) (int, error) {
 	n, err := c.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF { //nolint:errorlint // one that wraps io.EOF is a connection that broke
 		c.failed = err
 	}
 	return n, err

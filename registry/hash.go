@@ -138,7 +138,7 @@ func (t *tap) close() {
 
 // failed returns the error that ended the body before its end, nil when it was read whole or not to its end.
 func (t *tap) failed() error {
-	if t.err == io.EOF {
+	if t.err == io.EOF { //nolint:errorlint // one that wraps io.EOF is a connection that broke
 		return nil
 	}
 	return t.err

@@ -16,7 +16,7 @@ const MinKeyLength = 32
 // version is the first byte of what [Box.Seal] returns, so that another construction can be told apart later.
 const version = 1
 
-// ErrOpen: the sealed bytes do not open. The message of what wraps it says what to do.
+// ErrOpen says that the sealed bytes do not open. The message of what wraps it says what to do.
 var ErrOpen = errors.New("secret does not open")
 
 // Box seals and opens secrets under one master key. It is safe for concurrent use.
@@ -48,7 +48,7 @@ func New(master []byte) (*Box, error) {
 // Seal encrypts a secret for a purpose, such as "signing key 01J…". Sealed bytes open for the same purpose only, so that a row
 // copied over another does not become that other's secret.
 func (b *Box) Seal(purpose string, plaintext []byte) []byte {
-	return b.aead.Seal([]byte{version}, nil, plaintext, []byte(purpose))
+	return b.aead.Seal([]byte{version}, nil, plaintext, []byte(purpose)) //nolint:gosec // the cipher makes a random nonce itself
 }
 
 // Open returns what was sealed for the purpose. The error wraps [ErrOpen] and names the remedy.

@@ -39,7 +39,7 @@ func LoadKey(configured, directory string) ([]byte, error) {
 }
 
 func readKey(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.Open(path) //nolint:gosec // in the configured data directory
 	if err != nil {
 		return nil, fmt.Errorf("read master key: %w", err)
 	}
@@ -88,7 +88,7 @@ func createKey(directory, path string) error {
 }
 
 func syncDirectory(path string) error {
-	directory, err := os.Open(path)
+	directory, err := os.Open(path) //nolint:gosec // the configured data directory
 	if err != nil {
 		return err
 	}

@@ -90,15 +90,15 @@ type Sweeper interface {
 
 // The kinds of error that callers tell apart.
 var (
-	// ErrNotFound: no object has this key, or the upload is gone.
+	// ErrNotFound says that no object has this key, or the upload is gone.
 	ErrNotFound = errors.New("not found in storage")
-	// ErrNoSpace: the disk or the bucket's quota is full.
+	// ErrNoSpace says that the disk or the bucket's quota is full.
 	ErrNoSpace = errors.New("no space left in storage")
-	// ErrDenied: the storage refuses Berth: credentials, permissions, a missing bucket. The operator has to act.
+	// ErrDenied says that the storage refuses Berth: credentials, permissions, a missing bucket. The operator has to act.
 	ErrDenied = errors.New("storage refuses access")
-	// ErrTooLarge: the object is larger than the storage can hold in one piece.
+	// ErrTooLarge says that the object is larger than the storage can hold in one piece.
 	ErrTooLarge = errors.New("object is too large for the storage")
-	// ErrTakenOver: the upload was resumed elsewhere, so this side of it may not write any more.
+	// ErrTakenOver says that the upload was resumed elsewhere, so this side of it may not write any more.
 	ErrTakenOver = errors.New("upload was taken over by another request")
 )
 

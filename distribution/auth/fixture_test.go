@@ -138,10 +138,10 @@ func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	access, err := f.gate.Authenticate(r, scopes...)
 	if err == nil {
-		switch {
-		case path == "":
+		switch path {
+		case "":
 			err = access.RequireCredentials()
-		case path == "_catalog":
+		case "_catalog":
 			err = access.RequireCatalog(r.Context())
 		default:
 			err = access.Require(r.Context(), policy.Action(action), oci.Repository(repository))

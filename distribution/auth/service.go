@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/identity"
@@ -170,10 +171,8 @@ func wanted(scope token.Scope) []string {
 	if scope.Type != token.TypeRepository {
 		return []string{token.ActionAll}
 	}
-	for _, action := range scope.Actions {
-		if action == token.ActionAll {
-			return []string{token.ActionPull, token.ActionPush, token.ActionDelete}
-		}
+	if slices.Contains(scope.Actions, token.ActionAll) {
+		return []string{token.ActionPull, token.ActionPush, token.ActionDelete}
 	}
 	return scope.Actions
 }

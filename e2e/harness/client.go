@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,8 +64,7 @@ func (e *StatusError) Error() string {
 
 // Status returns the status of an error that is an answer, else 0.
 func Status(err error) int {
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Status
 	}
 	return 0
@@ -96,9 +97,7 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	if length := header.Get("Content-Length"); length != "" {
 		request.ContentLength, _ = strconv.ParseInt(length, 10, 64)
 	}
@@ -109,13 +108,8 @@ func (c *Client) Do(ctx context.Context, method, target string, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	if len(expected) == 0 {
+	if len(expected) == 0 || slices.Contains(expected, response.StatusCode) {
 		return response, nil
-	}
-	for _, status := range expected {
-		if response.StatusCode == status {
-			return response, nil
-		}
 	}
 	defer func() { _ = response.Body.Close() }()
 	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))

@@ -18,7 +18,7 @@ var errDown = errors.New("down")
 func TestMemory_believesForAsLongAsTheSourceSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, down := 0, false
-		memory := fresh.New(func(_ context.Context, key string) (int, time.Duration, error) {
+		memory := fresh.New(func(_ context.Context, _ string) (int, time.Duration, error) {
 			if down {
 				return 0, 0, errDown
 			}

@@ -20,7 +20,7 @@ const (
 	MaxPassword = 128
 )
 
-// ErrPassword: the password does not follow the rule, which its text says.
+// ErrPassword says that the password does not follow the rule, which its text tells.
 var ErrPassword = errors.New("password must be 8 to 128 characters with at least one upper-case letter, one lower-case letter and one digit")
 
 // CheckPassword returns [ErrPassword] when a new password does not follow the rule.

@@ -24,7 +24,7 @@ type Challenge struct {
 	Error string
 }
 
-// ErrChallenge: the header is not a challenge.
+// ErrChallenge says that the header is not a challenge.
 var ErrChallenge = errors.New("malformed WWW-Authenticate")
 
 // String returns the header's value. Characters that a header cannot hold are left out.

@@ -92,8 +92,11 @@ func TestTokens_carryPrincipalAndGrants(t *testing.T) {
 			name, action   string
 			granted, asked bool
 		}{
-			{"a/b", "pull", true, true}, {"a/b", "push", false, true}, {"a/b", "delete", false, false},
-			{"c/d", "pull", false, true}, {"e/f", "pull", false, false},
+			{"a/b", "pull", true, true},
+			{"a/b", "push", false, true},
+			{"a/b", "delete", false, false},
+			{"c/d", "pull", false, true},
+			{"e/f", "pull", false, false},
 		} {
 			granted, asked := claims.Grants("repository", test.name, test.action)
 			require.Equal(t, test.granted, granted, test)

@@ -45,7 +45,8 @@ func testRepositories(t *testing.T, f fixture) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC)
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
 		return tx.AddPulls(ctx, []metadata.Pulls{
-			{Repository: "library/app", Count: 2, LastAt: at}, {Repository: "library/gone", Count: 1, LastAt: at},
+			{Repository: "library/app", Count: 2, LastAt: at},
+			{Repository: "library/gone", Count: 1, LastAt: at},
 			{Repository: "library/app", Count: 3, LastAt: at.Add(-time.Hour)},
 		})
 	})

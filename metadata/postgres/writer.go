@@ -26,7 +26,7 @@ func (w writer) Run(ctx context.Context, fn func(ctx context.Context, executor m
 		if err == nil || try == maxTries || !contended(err) && (committing || !lost(err)) {
 			return err
 		}
-		pause := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond))
+		pause := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond)) //nolint:gosec // jitter need not be secret
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

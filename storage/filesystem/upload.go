@@ -158,7 +158,7 @@ func (u *upload) Append(ctx context.Context, r io.Reader) (int64, error) {
 		switch {
 		case err != nil:
 			return total, err
-		case readErr == io.EOF:
+		case readErr == io.EOF: //nolint:errorlint // one that wraps io.EOF is a connection that broke
 			return total, nil
 		case readErr != nil:
 			return total, readErr

@@ -59,8 +59,7 @@ func classify(ctx context.Context, doing string, err error, after time.Duration)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var response minio.ErrorResponse
-	if errors.As(err, &response) {
+	if response, ok := errors.AsType[minio.ErrorResponse](err); ok {
 		return classifyResponse(doing, err, response, after)
 	}
 	if kind := classifyConnection(err); kind != nil {

@@ -72,7 +72,7 @@ func FuzzModule_caddyfile(f *testing.F) {
 	f.Add("s3 {\n bucket a\n redirect on\n part_size 8MiB\n}")
 	f.Add("s3 {\n nothing { nested }\n}")
 	f.Add("")
-	f.Fuzz(func(t *testing.T, input string) {
+	f.Fuzz(func(_ *testing.T, input string) {
 		tokens, err := caddyfile.Tokenize([]byte(input), "fuzz")
 		if err == nil {
 			_ = new(s3.Module).UnmarshalCaddyfile(caddyfile.NewDispenser(tokens))

@@ -48,7 +48,7 @@ func (b *Backend) doRequest(ctx context.Context, r request) error {
 			time.Since(started) > 2*r.timeout {
 			return err
 		}
-		if err := sleep(ctx, max(retryable.After, pause-rand.N(pause/2))); err != nil {
+		if err := sleep(ctx, max(retryable.After, pause-rand.N(pause/2))); err != nil { //nolint:gosec // jitter need not be secret
 			return err
 		}
 		pause *= 2
@@ -63,7 +63,7 @@ func (r request) once(ctx context.Context) error {
 	watchdog := time.AfterFunc(r.timeout, func() { cancel(errStalled) })
 	defer watchdog.Stop()
 	err := r.fn(attempt, func() { watchdog.Reset(r.timeout) })
-	if err != nil && context.Cause(attempt) == errStalled {
+	if err != nil && errors.Is(context.Cause(attempt), errStalled) {
 		err = errStalled
 	}
 	return classify(ctx, r.doing, err, *asked)

@@ -152,7 +152,7 @@ func (b *Backend) get(ctx context.Context, key string, options minio.GetObjectOp
 	reader, _, _, err := b.core.GetObject(watched, b.config.Bucket, b.object(key), options)
 	watchdog.Stop()
 	if err != nil {
-		if context.Cause(watched) == errStalled {
+		if errors.Is(context.Cause(watched), errStalled) {
 			err = errStalled
 		}
 		cancel(nil)
@@ -249,7 +249,7 @@ func (r *objectReader) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF {
 		return n, err
 	}
-	if context.Cause(r.watched) == errStalled {
+	if errors.Is(context.Cause(r.watched), errStalled) {
 		err = errStalled
 	}
 	return n, classify(r.ctx, "read object "+r.key, err, 0)

@@ -41,19 +41,19 @@ func (s state) offset() int64 {
 }
 
 func (s state) encode() ([]byte, error) {
-	header, err := json.Marshal(s)
+	header, err := json.Marshal(s) //nolint:gosec // the secret is kept on purpose; no client sees the state
 	if err != nil {
 		return nil, fmt.Errorf("write an upload's state: %w", err)
 	}
 	encoded := make([]byte, 0, 4+len(header)+len(s.tail))
-	encoded = binary.BigEndian.AppendUint32(encoded, uint32(len(header)))
+	encoded = binary.BigEndian.AppendUint32(encoded, uint32(len(header))) //nolint:gosec // less than 1 MiB
 	encoded = append(encoded, header...)
 	return append(encoded, s.tail...), nil
 }
 
 func decodeState(encoded []byte) (state, error) {
 	var s state
-	if len(encoded) < 4 || uint64(len(encoded)-4) < uint64(binary.BigEndian.Uint32(encoded)) {
+	if len(encoded) < 4 || int64(len(encoded)-4) < int64(binary.BigEndian.Uint32(encoded)) {
 		return s, errors.New("read an upload's state: it is cut short")
 	}
 	end := 4 + int(binary.BigEndian.Uint32(encoded))

@@ -20,8 +20,23 @@ func (s suite) ranges(t *testing.T) {
 	key := Store(t, backend, content)
 	end := int64(len(content))
 	for _, r := range []struct{ offset, length int64 }{
-		{0, -1}, {0, 0}, {0, 1}, {0, end}, {0, end + 1}, {1, -1}, {1, 1}, {50_000, 0}, {50_000, 10_000}, {end - 1, -1},
-		{end - 1, 1}, {end - 1, 100}, {end, -1}, {end, 10}, {end + 1, -1}, {end + 1000, 10}, {5, math.MaxInt64},
+		{0, -1},
+		{0, 0},
+		{0, 1},
+		{0, end},
+		{0, end + 1},
+		{1, -1},
+		{1, 1},
+		{50_000, 0},
+		{50_000, 10_000},
+		{end - 1, -1},
+		{end - 1, 1},
+		{end - 1, 100},
+		{end, -1},
+		{end, 10},
+		{end + 1, -1},
+		{end + 1000, 10},
+		{5, math.MaxInt64},
 	} {
 		from := min(r.offset, end)
 		to := end

@@ -38,8 +38,13 @@ func (s suite) lengths(t *testing.T) {
 // chunks goes to another gateway after each chunk.
 func (s suite) chunks(t *testing.T) {
 	for _, c := range []struct{ chunk, length int }{
-		{1, 24}, {1000, 20_000}, {mebibyte + 1, 13 * mebibyte}, {5 * mebibyte, 20 * mebibyte},
-		{6*mebibyte + 3, 25 * mebibyte}, {9 * mebibyte, 20 * mebibyte}, {20 * mebibyte, 45 * mebibyte},
+		{1, 24},
+		{1000, 20_000},
+		{mebibyte + 1, 13 * mebibyte},
+		{5 * mebibyte, 20 * mebibyte},
+		{6*mebibyte + 3, 25 * mebibyte},
+		{9 * mebibyte, 20 * mebibyte},
+		{20 * mebibyte, 45 * mebibyte},
 	} {
 		t.Run(fmt.Sprint(c.chunk), func(t *testing.T) {
 			gateways := [2]storage.Backend{s.open(t), s.open(t)}

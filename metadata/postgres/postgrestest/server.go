@@ -30,8 +30,16 @@ var databases struct {
 	count int
 }
 
+// instance is a running server.
+type instance struct {
+	// address is that of its own database.
+	address *url.URL
+	// lifeline is the other end of the keeper's standard input. It stays referenced, or else it would be collected and closed.
+	lifeline io.WriteCloser
+}
+
 // shared is the one server of the test binary.
-var shared = sync.OnceValues(func() (*url.URL, error) { return start(os.Getpid()) })
+var shared = sync.OnceValues(func() (*instance, error) { return start(os.Getpid()) })
 
 // Start returns the URL of a fresh, empty database, which is dropped when the test ends. All tests of a binary share one
 // server on a free port of the loopback interface; it ends with the binary, whatever ends that. A machine without PostgreSQL
@@ -45,15 +53,12 @@ func Start(t testing.TB) string {
 	name := fmt.Sprintf("test%d", databases.count)
 	databases.Unlock()
 
-	command(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { command(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
-	database := *server
+	command(t, server.address, "CREATE DATABASE "+name)
+	t.Cleanup(func() { command(t, server.address, "DROP DATABASE "+name+" WITH (FORCE)") })
+	database := *server.address
 	database.Path = "/" + name
 	return database.String()
 }
-
-// lifeline is the other end of the keeper's standard input. It stays referenced, or else it would be collected and closed.
-var lifeline io.WriteCloser
 
 // command runs a statement on the server's own database.
 func command(t testing.TB, server *url.URL, text string) {
@@ -78,7 +83,7 @@ cd / && rm -rf "$4"
 `
 
 // start makes a cluster and runs a server on it.
-func start(owner int) (*url.URL, error) {
+func start(owner int) (*instance, error) {
 	programs, err := programs()
 	if err != nil {
 		return nil, err
@@ -110,7 +115,8 @@ func start(owner int) (*url.URL, error) {
 	}
 	server := exec.Command("/bin/sh", "-c", keeper, "keeper", filepath.Join(programs, "postgres"), cluster, strconv.Itoa(port), folder)
 	server.Dir, server.SysProcAttr = folder, attributes
-	if lifeline, err = server.StdinPipe(); err != nil {
+	lifeline, err := server.StdinPipe()
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	if err := server.Start(); err != nil {
@@ -121,7 +127,7 @@ func start(owner int) (*url.URL, error) {
 		log, _ := os.ReadFile(filepath.Join(cluster, "log"))
 		return nil, fmt.Errorf("%w\n%s", err, log)
 	}
-	return address, nil
+	return &instance{address: address, lifeline: lifeline}, nil
 }
 
 // programs returns the folder of initdb and postgres: that of the PATH, or of the newest version that Debian has installed.

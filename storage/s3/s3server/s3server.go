@@ -66,7 +66,7 @@ func WithData(directory string) Option { return func(o *options) { o.data = dire
 // StartVersityGW starts versitygw.
 func StartVersityGW(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	return start(t, opts, func(o options, address string, certificate, key string) *exec.Cmd {
+	return start(t, opts, func(o options, address, certificate, key string) *exec.Cmd {
 		arguments := []string{"--port", address, "--quiet", "--iam-dir", t.TempDir()}
 		if o.tls {
 			arguments = append(arguments, "--cert", certificate, "--key", key)
@@ -80,7 +80,7 @@ func StartVersityGW(t testing.TB, opts ...Option) *Server {
 // StartMinIO starts MinIO.
 func StartMinIO(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	return start(t, opts, func(o options, address string, certificate, key string) *exec.Cmd {
+	return start(t, opts, func(o options, address, certificate, _ string) *exec.Cmd {
 		arguments := []string{"server", "--quiet", "--address", address, "--console-address", freeAddress(t)}
 		if o.tls {
 			arguments = append(arguments, "--certs-dir", filepath.Dir(certificate))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -209,9 +210,7 @@ func CutResponse(n int) func(http.ResponseWriter, *http.Request, http.Handler) {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		recorder := httptest.NewRecorder()
 		forward.ServeHTTP(recorder, r)
-		for name, values := range recorder.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), recorder.Header())
 		w.WriteHeader(recorder.Code)
 		_, _ = w.Write(recorder.Body.Bytes()[:min(n, recorder.Body.Len())])
 		_ = http.NewResponseController(w).Flush()
@@ -224,9 +223,7 @@ func WrongETag(tag string) func(http.ResponseWriter, *http.Request, http.Handler
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		recorder := httptest.NewRecorder()
 		forward.ServeHTTP(recorder, r)
-		for name, values := range recorder.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), recorder.Header())
 		w.Header().Set("ETag", tag)
 		w.WriteHeader(recorder.Code)
 		_, _ = w.Write(recorder.Body.Bytes())
