@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // cores holds the cores of the configurations that are loaded, by what cannot change while a core lives.
@@ -35,7 +32,7 @@ type core struct {
 	mu       sync.Mutex
 	ready    chan struct{}
 	services atomic.Pointer[services]
-	// running has the connection of each request, by the request.
+	// running has the [cutter] of each request.
 	running sync.Map
 }
 
@@ -78,22 +75,20 @@ func (c *core) use(ctx context.Context) (*services, func(), error) {
 	}
 }
 
-// serve notes that a request runs, until the returned function is called, so that its connection can be cut at the end of the
-// process.
-func (c *core) serve(r *http.Request) func() {
-	connection, ok := r.Context().Value(caddyhttp.ConnCtxKey).(net.Conn)
-	if !ok {
-		return func() {}
-	}
-	c.running.Store(r, connection)
-	return func() { c.running.Delete(r) }
+// cutter is a request that can be ended from outside.
+type cutter interface{ cut() }
+
+// serve notes that a request runs, until the returned function is called, so that it can be cut off at the end of the process.
+func (c *core) serve(request cutter) func() {
+	c.running.Store(request, nil)
+	return func() { c.running.Delete(request) }
 }
 
-// cut closes the connections of the requests that still run. Their handlers see the end of the body and acknowledge what has
-// arrived, so that an upload goes on from there after the next start.
+// cut ends the requests that still run. Their handlers see the body fail and acknowledge what has arrived, so that an upload goes
+// on from there after the next start.
 func (c *core) cut() {
-	c.running.Range(func(_, connection any) bool {
-		go connection.(net.Conn).Close() //nolint:errcheck // It may wait for its peer, and nobody is there to hear how it went.
+	c.running.Range(func(request, _ any) bool {
+		request.(cutter).cut()
 		return true
 	})
 }

@@ -95,7 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	answer := newResponse(w, r)
 	answer.Header().Set(requestIDHeader, id)
 	answer.Header().Set("X-Content-Type-Options", "nosniff")
-	body := countBody(r)
+	body := countBody(w, r)
 	done := metrics.begin(route.name)
 	defer func() { done(r.Method, answer.status(), body.read, answer.written()) }()
 
@@ -112,7 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	defer release()
-	defer h.app.core.serve(r)()
+	defer h.app.core.serve(body)()
 	defer answerPanic(answer, r, route)
 	h.serve(answer, r, route, services)
 	return nil

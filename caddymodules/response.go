@@ -2,10 +2,13 @@ package caddymodules
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -111,15 +114,28 @@ func (a *response) status() int {
 
 func (a *response) written() int64 { return a.bytes }
 
-// countedBody notes how much of a request's body was read.
+// countedBody notes how much of a request's body was read, and can be cut off.
 type countedBody struct {
 	io.ReadCloser
 	read int64
+	over atomic.Bool
+	// connection is the writer below Caddy's, whose deadlines may be set while others use it.
+	connection *http.ResponseController
 }
 
+// errCutOff is what reading a body gives at the end of the process.
+var errCutOff = errors.New("the server is stopping")
+
 // countBody puts a counter before the request's body.
-func countBody(r *http.Request) *countedBody {
-	counted := &countedBody{ReadCloser: r.Body}
+func countBody(w http.ResponseWriter, r *http.Request) *countedBody {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = wrapper.Unwrap()
+	}
+	counted := &countedBody{ReadCloser: r.Body, connection: http.NewResponseController(w)}
 	if r.Body == nil {
 		counted.ReadCloser = http.NoBody
 	}
@@ -131,9 +147,20 @@ func countBody(r *http.Request) *countedBody {
 
 // Read reads and counts.
 func (b *countedBody) Read(p []byte) (int, error) {
+	if b.over.Load() {
+		return 0, errCutOff
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
 	return n, err
+}
+
+// cut ends the body for its reader, and wakes up who waits for the client.
+func (b *countedBody) cut() {
+	b.over.Store(true)
+	// A writer without deadlines, as in tests, has no client to wait for.
+	_ = b.connection.SetReadDeadline(time.Now())
+	_ = b.connection.SetWriteDeadline(time.Now().Add(time.Second))
 }
 
 // errorBody is the body of every refusal, of the distribution specification and of the API alike.
