@@ -211,7 +211,7 @@ func TestValidate_refusesSettingsThatCannotWork(t *testing.T) {
 	for options, want := range map[string]string{
 		"token_lifetime 30s": "token_lifetime",
 		"token_lifetime 2d":  "token_lifetime",
-		"token_lifetime 2h\n\t\trefresh_token_lifetime 1h": "refresh_token_lifetime",
+		"token_lifetime 50m\n\t\trefresh_token_lifetime 40m": "refresh_token_lifetime",
 		"upload_expiry 10s":                         "upload_expiry",
 		"external_url registry.example.com":         "external_url",
 		"external_url https://example.com/registry": "external_url",
