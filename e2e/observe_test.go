@@ -197,7 +197,7 @@ func TestObserve_everyAnswerHasAnID(t *testing.T) {
 	}
 	require.Equal(t, "dev", lines[ids[0]]["user_id"])
 	require.Equal(t, "", lines["build-17"]["user_id"])
-	for _, line := range strings.Split(o.process.Log(), "\n") {
+	for line := range strings.SplitSeq(o.process.Log(), "\n") {
 		var fields map[string]any
 		if json.Unmarshal([]byte(line), &fields) == nil && fields["msg"] == "a handler failed" && fields["status"] == 500.0 {
 			require.Contains(t, ids, fields["request_id"])
