@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -135,16 +135,9 @@ func tokens(b *bench) ([]finding, error) {
 	}
 	defer berth.stop()
 	berth.token = ""
-	basic, err := http.NewRequest(http.MethodGet, berth.base, nil)
-	if err != nil {
-		return nil, err
-	}
-	basic.SetBasicAuth("admin", password)
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+password))
 	r, err := b.contest(func() (rate, error) {
-		return b.hammer(berth, 16, func(int64) error {
-			_, err := berth.do(b.ctx, http.MethodGet, "/service/token?scope=repository:"+repository+":pull", nil, 0, basic.Header, http.StatusOK)
-			return err
-		})
+		return b.fetch(berth, 16, "/service/token?scope=repository:"+repository+":pull", basic)
 	})
 	if err != nil {
 		return nil, err

@@ -51,9 +51,7 @@ func manifestReads(b *bench) ([]finding, error) {
 		for _, reference := range []string{"latest", digest} {
 			path := "/v2/" + repository + "/manifests/" + reference
 			fetch := func(s *server, path string) func() (rate, error) {
-				return func() (rate, error) {
-					return b.hammer(s, c, func(int64) error { return s.get(b.ctx, path) })
-				}
+				return func() (rate, error) { return b.fetch(s, c, path) }
 			}
 			r, err := b.contest(fetch(berth, path), fetch(distribution, path), fetch(nginx, "/manifest"))
 			if err != nil {
@@ -153,9 +151,7 @@ func smallReads(b *bench) ([]finding, error) {
 	}
 	path := "/v2/" + repository + "/blobs/" + digestOf(content)
 	fetch := func(s *server) func() (rate, error) {
-		return func() (rate, error) {
-			return b.hammer(s, 8, func(int64) error { return s.get(b.ctx, path) })
-		}
+		return func() (rate, error) { return b.fetch(s, 8, path) }
 	}
 	r, err := b.contest(fetch(berth), fetch(distribution))
 	if err != nil {

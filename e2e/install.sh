@@ -22,6 +22,7 @@ packages=(
 	/usr/bin/busybox=busybox-static
 	/usr/lib/postgresql=postgresql
 	/usr/sbin/nginx=nginx-light
+	/usr/bin/wrk=wrk
 	/usr/bin/openssl=openssl
 	/usr/bin/gcc=gcc
 	/usr/sbin/runuser=util-linux
