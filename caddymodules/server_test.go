@@ -165,6 +165,8 @@ func TestReload_transfersFinish(t *testing.T) {
 			go func() { uploaded <- s.do(http.MethodPatch, started.Header.Get("Location"), reader, nil) }()
 			_, err = writer.Write(up[:len(up)/2])
 			require.NoError(t, err)
+			// Half of the upload fits into the socket's buffers, and a connection that has not been read from counts as idle.
+			require.Eventually(t, func() bool { return s.metric("berth_uploads_in_progress") == "1" }, time.Minute, time.Millisecond)
 
 			require.NoError(t, caddy.Load(s.configure(options, ""), true))
 			if options != "" {
