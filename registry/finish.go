@@ -21,7 +21,7 @@ func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, 
 	if err != nil {
 		return metadata.Blob{}, err
 	}
-	defer w.close()
+	defer w.close(ctx)
 	before := w.bytes.Offset()
 	if err := w.takeLast(ctx, body); err != nil {
 		return metadata.Blob{}, err
@@ -132,7 +132,7 @@ func (r *Registry) PutBlob(ctx context.Context, repository oci.Repository, diges
 	}
 	w := r.hold(rand.Text())
 	w.row.Repository, w.hashes, w.bytes, w.fresh = repository, newDigester(digest.Algorithm()), bytes, true
-	defer w.close()
+	defer w.close(ctx)
 	err = w.take(ctx, body)
 	if err == nil {
 		err = w.verify(digest)

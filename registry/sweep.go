@@ -96,7 +96,7 @@ func (r *Registry) sweepUploads(ctx context.Context) error {
 
 func (r *Registry) expire(ctx context.Context, row metadata.Upload) error {
 	w := r.hold(row.ID)
-	defer w.close()
+	defer w.close(ctx)
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	w.row = row

@@ -57,7 +57,7 @@ func (r *Registry) UploadStatus(ctx context.Context, repository oci.Repository, 
 // [Registry.UploadStatus].
 func (r *Registry) CancelUpload(ctx context.Context, repository oci.Repository, id string) error {
 	w := r.hold(id)
-	defer w.close()
+	defer w.close(ctx)
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	var err error
@@ -75,7 +75,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repository oci.Repository, 
 	if err != nil {
 		return Session{}, err
 	}
-	defer w.close()
+	defer w.close(ctx)
 	took := w.take(ctx, body)
 	if err := w.acknowledge(ctx); err != nil {
 		return w.session(), errors.Join(err, took)
@@ -132,7 +132,7 @@ func (r *Registry) hold(id string) *writer {
 func (r *Registry) write(ctx context.Context, repository oci.Repository, id string, start *int64, algorithms ...oci.Algorithm) (*writer, error) {
 	w := r.hold(id)
 	if err := w.begin(ctx, repository, start, algorithms); err != nil {
-		w.close()
+		w.close(ctx)
 		return nil, err
 	}
 	return w, nil
@@ -304,10 +304,10 @@ func (w *writer) abort(ctx context.Context) error {
 	return w.bytes.Abort(ctx)
 }
 
-func (w *writer) close() {
+func (w *writer) close(ctx context.Context) {
 	if w.bytes != nil {
 		if err := w.bytes.Close(); err != nil {
-			w.registry.log.Warn("closing an upload failed", "upload", w.id, "error", err)
+			w.registry.log.WarnContext(ctx, "closing an upload failed", "upload", w.id, "error", err)
 		}
 	}
 	w.registry.uploading.Add(-1)
