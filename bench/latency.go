@@ -81,7 +81,7 @@ func latency(b *bench) ([]finding, error) {
 	var findings []finding
 	for _, client := range []struct {
 		name string
-		push func(b *bench, address, image, tag string) error
+		push func(b *bench, address, image, tag string) (time.Duration, error)
 	}{{"crane", pushByCrane}, {"skopeo", pushBySkopeo}, {"docker", pushByDocker}, {"containerd", pushByContainerd}} {
 		speeds := map[string]float64{}
 		for _, protocols := range []string{"h1", "h1 h2"} {
@@ -100,11 +100,11 @@ func latency(b *bench) ([]finding, error) {
 				if err = writeLayout(image, 1, size); err != nil {
 					break
 				}
-				began := time.Now()
-				if err = client.push(b, address, image, fmt.Sprintf("far-%s-%d", client.name, round)); err != nil {
+				var took time.Duration
+				if took, err = client.push(b, address, image, fmt.Sprintf("far-%s-%d", client.name, round)); err != nil {
 					break
 				}
-				rounds = append(rounds, float64(size>>20)/time.Since(began).Seconds())
+				rounds = append(rounds, float64(size>>20)/took.Seconds())
 				os.RemoveAll(image)
 			}
 			stop()
@@ -133,6 +133,13 @@ func command(b *bench, env []string, stdin io.Reader, name string, args ...strin
 	return nil
 }
 
+// timed runs a command and returns how long it took.
+func timed(b *bench, env []string, name string, args ...string) (time.Duration, error) {
+	began := time.Now()
+	err := command(b, env, nil, name, args...)
+	return time.Since(began), err
+}
+
 // dockerConfig writes a client configuration with the bench's credentials for an address and returns its directory.
 func (b *bench) dockerConfig(address string) (string, error) {
 	dir, err := os.MkdirTemp(b.dir, "config-")
@@ -143,29 +150,29 @@ func (b *bench) dockerConfig(address string) (string, error) {
 	return dir, os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, address, auth), 0o600)
 }
 
-func pushByCrane(b *bench, address, image, tag string) error {
+func pushByCrane(b *bench, address, image, tag string) (time.Duration, error) {
 	config, err := b.dockerConfig(address)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return command(b, []string{"DOCKER_CONFIG=" + config}, nil, filepath.Join(b.tools, "crane"), "push", "--insecure", image, address+"/"+repository+":"+tag)
+	return timed(b, []string{"DOCKER_CONFIG=" + config}, filepath.Join(b.tools, "crane"), "push", "--insecure", image, address+"/"+repository+":"+tag)
 }
 
-func pushBySkopeo(b *bench, address, image, tag string) error {
-	return command(b, nil, nil, "skopeo", "copy", "--dest-tls-verify=false", "--dest-creds", "admin:"+password, "oci:"+image+":latest", "docker://"+address+"/"+repository+":"+tag)
+func pushBySkopeo(b *bench, address, image, tag string) (time.Duration, error) {
+	return timed(b, nil, "skopeo", "copy", "--dest-tls-verify=false", "--dest-creds", "admin:"+password, "oci:"+image+":latest", "docker://"+address+"/"+repository+":"+tag)
 }
 
-func pushByDocker(b *bench, address, image, tag string) error {
+func pushByDocker(b *bench, address, image, tag string) (time.Duration, error) {
 	dir, err := os.MkdirTemp(b.dir, "docker-")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	socket := "unix://" + filepath.Join(dir, "s")
 	cmd := exec.Command("dockerd", "--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none",
 		"--data-root", filepath.Join(dir, "g"), "--exec-root", filepath.Join(dir, "x"), "--pidfile", filepath.Join(dir, "p"), "-H", socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start dockerd: %w", err)
+		return 0, fmt.Errorf("start dockerd: %w", err)
 	}
 	defer func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -174,37 +181,37 @@ func pushByDocker(b *bench, address, image, tag string) error {
 	}()
 	config, err := b.dockerConfig(address)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	env := []string{"DOCKER_HOST=" + socket, "DOCKER_CONFIG=" + config}
 	if err := waitFor(b, func() error { return command(b, env, nil, "docker", "version") }); err != nil {
-		return err
+		return 0, err
 	}
 	name := address + "/" + repository + ":" + tag
 	archive := image + ".tar"
-	if err := command(b, nil, nil, "skopeo", "copy", "oci:"+image+":latest", "docker-archive:"+archive+":"+name); err != nil {
-		return err
+	if err := command(b, nil, nil, "tar", "-C", image, "-cf", archive, "."); err != nil {
+		return 0, err
 	}
 	defer os.Remove(archive)
-	if err := command(b, env, nil, "docker", "load", "-i", archive); err != nil {
-		return err
+	if err := command(b, env, nil, "docker", "import", archive, name); err != nil {
+		return 0, err
 	}
-	return command(b, env, nil, "docker", "push", name)
+	return timed(b, env, "docker", "push", name)
 }
 
-func pushByContainerd(b *bench, address, image, tag string) error {
+func pushByContainerd(b *bench, address, image, tag string) (time.Duration, error) {
 	dir, err := os.MkdirTemp(b.dir, "containerd-")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	socket, file := filepath.Join(dir, "c.sock"), filepath.Join(dir, "config.toml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, "version = 2\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n", filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket), 0o600); err != nil {
-		return err
+		return 0, err
 	}
 	cmd := exec.Command("containerd", "-c", file)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start containerd: %w", err)
+		return 0, fmt.Errorf("start containerd: %w", err)
 	}
 	defer func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -214,18 +221,26 @@ func pushByContainerd(b *bench, address, image, tag string) error {
 		return command(b, nil, nil, "ctr", append([]string{"-a", socket}, args...)...)
 	}
 	if err := waitFor(b, func() error { return ctr("version") }); err != nil {
-		return err
+		return 0, err
 	}
 	archive := image + ".tar"
 	name := address + "/" + repository + ":" + tag
 	if err := command(b, nil, nil, "tar", "-C", image, "-cf", archive, "."); err != nil {
-		return err
+		return 0, err
 	}
 	defer os.Remove(archive)
 	if err := ctr("i", "import", "--no-unpack", "--index-name", name, archive); err != nil {
-		return err
+		return 0, err
 	}
-	return ctr("i", "push", "--skip-verify", "-u", "admin:"+password, name)
+	// Without this containerd speaks plain HTTP to a loopback address.
+	hosts := filepath.Join(dir, "certs.d")
+	if err := os.MkdirAll(filepath.Join(hosts, address), 0o755); err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(filepath.Join(hosts, address, "hosts.toml"), fmt.Appendf(nil, "server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  skip_verify = true\n", address), 0o600); err != nil {
+		return 0, err
+	}
+	return timed(b, nil, "ctr", "-a", socket, "i", "push", "--hosts-dir", hosts, "-u", "admin:"+password, name)
 }
 
 func waitFor(b *bench, ready func() error) error {
