@@ -71,7 +71,7 @@ func Open(options Options, logger *slog.Logger) (*metadata.Store, error) {
 		config.RuntimeParams["application_name"] = "berth"
 	}
 	// Migrations may take longer than any statement of a request.
-	migrations := stdlib.OpenDB(*config)
+	migrations := stdlib.OpenDB(*config.Copy())
 	migrations.SetMaxIdleConns(0)
 
 	timeout := options.StatementTimeout

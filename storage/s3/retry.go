@@ -43,8 +43,8 @@ func (b *Backend) doRequest(ctx context.Context, r request) error {
 		if err == nil {
 			return nil
 		}
-		var retryable *storage.RetryableError
-		if !errors.As(err, &retryable) || attempt == attempts || retryable.After > longestPause ||
+		retryable, ok := errors.AsType[*storage.RetryableError](err)
+		if !ok || attempt == attempts || retryable.After > longestPause ||
 			time.Since(started) > 2*r.timeout {
 			return err
 		}
@@ -53,6 +53,11 @@ func (b *Backend) doRequest(ctx context.Context, r request) error {
 		}
 		pause *= 2
 	}
+}
+
+func isRetryable(err error) bool {
+	_, ok := errors.AsType[*storage.RetryableError](err)
+	return ok
 }
 
 // once sends a request and ends it when it stands still.

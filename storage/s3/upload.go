@@ -270,8 +270,9 @@ func (u *upload) commit(ctx context.Context) (string, error) {
 	switch {
 	case err == nil:
 		err = u.backend.complete(ctx, u.key, u.uploadID, u.secret, u.parts)
-	case errors.Is(err, storage.ErrNotFound) && u.sending != nil:
-		// The multipart upload may be gone because an earlier commit of the same bytes completed it.
+	case u.sending != nil && (errors.Is(err, storage.ErrNotFound) || isRetryable(err)):
+		// The multipart upload may be gone because an earlier commit of the same bytes completed it. A server that says so before
+		// it has read the part may reset the connection, and its answer is lost.
 		last := contentOf(u.sending)
 		parts := append(slices.Clip(u.parts), part{ETag: last.md5(), Size: last.size})
 		err = u.backend.findCompleted(ctx, u.key, parts, err)
