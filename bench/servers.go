@@ -202,6 +202,9 @@ func (b *bench) startBerth(options berthOptions) (*server, error) {
 			return nil, err
 		}
 	}
+	if err := os.MkdirAll(options.dir, 0o755); err != nil {
+		return nil, err
+	}
 	scheme, tlsLine, protocols := "http", "", "h1 h2"
 	if options.tls {
 		protocols = "h1"

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,11 @@ func (a *response) ReadFrom(r io.Reader) (int64, error) {
 	limited, file := wholeFile(r)
 	if file != nil {
 		r = file
+	} else if !isFile(r) {
+		buffer := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buffer)
+		// Without ReadFrom, which would copy through smaller buffers.
+		return io.CopyBuffer(struct{ io.Writer }{a}, r, *buffer)
 	}
 	n, err := a.ResponseWriterWrapper.ReadFrom(r)
 	a.bytes += n
@@ -81,6 +87,22 @@ func (a *response) ReadFrom(r io.Reader) (int64, error) {
 		limited.N -= n
 	}
 	return n, err
+}
+
+// copyBuffers are for content that the kernel cannot send by itself, as that of a remote storage. Larger pieces mean fewer calls
+// down the writers and the connection.
+var copyBuffers = sync.Pool{New: func() any {
+	buffer := make([]byte, 256<<10)
+	return &buffer
+}}
+
+// isFile reports whether r is a file or a part of one.
+func isFile(r io.Reader) bool {
+	if limited, ok := r.(*io.LimitedReader); ok {
+		r = limited.R
+	}
+	_, ok := r.(*os.File)
+	return ok
 }
 
 // wholeFile returns the file behind a reader that is limited to exactly the rest of it. Caddy's writer sends in pieces, each
