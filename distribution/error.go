@@ -2,12 +2,10 @@ package distribution
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/berth-registry/berth/distribution/auth"
@@ -23,53 +21,6 @@ var (
 // statusClientGone is what nginx logs for a client that went away; it is counted and never sent.
 const statusClientGone = 499
 
-// Status returns the HTTP status of an error: its own, or the one that belongs to its code.
-func Status(err *oci.Error) int {
-	if err.Status != 0 {
-		return err.Status
-	}
-	switch err.Code {
-	case oci.CodeBlobUnknown, oci.CodeBlobUploadUnknown, oci.CodeManifestUnknown, oci.CodeManifestBlobUnknown, oci.CodeNameUnknown:
-		return http.StatusNotFound
-	case oci.CodeBlobUploadInvalid, oci.CodeDigestInvalid, oci.CodeManifestInvalid, oci.CodeNameInvalid, oci.CodeSizeInvalid:
-		return http.StatusBadRequest
-	case oci.CodeUnauthorized:
-		return http.StatusUnauthorized
-	case oci.CodeDenied:
-		return http.StatusForbidden
-	case oci.CodeUnsupported:
-		return http.StatusMethodNotAllowed
-	case oci.CodeTooManyRequests:
-		return http.StatusTooManyRequests
-	case oci.CodeUnavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
-// WriteError sends an error as the specification's JSON: for whoever has to answer a request under /v2 in the handler's place.
-func WriteError(w http.ResponseWriter, err *oci.Error) {
-	type entry struct {
-		Code    oci.Code `json:"code"`
-		Message string   `json:"message"`
-		Detail  any      `json:"detail,omitempty"`
-	}
-	body, encodeErr := json.Marshal(map[string][]entry{"errors": {{err.Code, err.Message, err.Detail}}})
-	if encodeErr != nil {
-		body = []byte(`{"errors":[{"code":"UNKNOWN","message":"the error cannot be shown"}]}`)
-	}
-	header := w.Header()
-	if err.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.FormatInt(int64((err.RetryAfter+time.Second-1)/time.Second), 10))
-	}
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	header.Set("Cache-Control", "no-store")
-	w.WriteHeader(Status(err))
-	// Who does not read the error will not be told.
-	_, _ = w.Write(body)
-}
-
 // fail answers with an error, and logs it if it is the registry's fault.
 func (x *exchange) fail(err error) {
 	if x.r.Context().Err() != nil {
@@ -80,7 +31,7 @@ func (x *exchange) fail(err error) {
 		return
 	}
 	refusal := x.refusal(err)
-	status := Status(refusal)
+	status := auth.Status(refusal)
 	if status >= http.StatusInternalServerError {
 		x.log.ErrorContext(x.r.Context(), "request failed", x.attributes(err)...)
 	}
@@ -91,7 +42,7 @@ func (x *exchange) fail(err error) {
 	for _, name := range contentHeaders {
 		x.w.Header().Del(name)
 	}
-	WriteError(x.w, refusal)
+	auth.WriteError(x.w, refusal)
 }
 
 // contentHeaders describe content, and would describe the error in its place.

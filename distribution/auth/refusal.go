@@ -3,7 +3,6 @@ package auth
 import (
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -35,36 +34,47 @@ func (r *Refusal) Write(w http.ResponseWriter) {
 	if r.Challenge != "" {
 		header.Set("WWW-Authenticate", r.Challenge)
 	}
-	if r.Err.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.Err.RetryAfter.Seconds()))))
-	}
-	header.Set("Cache-Control", "no-store")
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
-	type entry struct {
-		Code    oci.Code `json:"code"`
-		Message string   `json:"message"`
-		Detail  any      `json:"detail,omitempty"`
-	}
-	writeJSON(w, r.status(), map[string][]entry{"errors": {{r.Err.Code, r.Err.Message, r.Err.Detail}}})
+	WriteError(w, r.Err)
 }
 
-func (r *Refusal) status() int {
-	if r.Err.Status != 0 {
-		return r.Err.Status
+// Status returns the HTTP status of an error: its own, or the one that belongs to its code.
+func Status(err *oci.Error) int {
+	if err.Status != 0 {
+		return err.Status
 	}
-	switch r.Err.Code {
+	switch err.Code {
+	case oci.CodeBlobUnknown, oci.CodeBlobUploadUnknown, oci.CodeManifestUnknown, oci.CodeManifestBlobUnknown, oci.CodeNameUnknown:
+		return http.StatusNotFound
+	case oci.CodeBlobUploadInvalid, oci.CodeDigestInvalid, oci.CodeManifestInvalid, oci.CodeNameInvalid, oci.CodeSizeInvalid:
+		return http.StatusBadRequest
 	case oci.CodeUnauthorized:
 		return http.StatusUnauthorized
 	case oci.CodeDenied:
 		return http.StatusForbidden
-	case oci.CodeNameUnknown:
-		return http.StatusNotFound
+	case oci.CodeUnsupported:
+		return http.StatusMethodNotAllowed
 	case oci.CodeTooManyRequests:
 		return http.StatusTooManyRequests
 	case oci.CodeUnavailable:
 		return http.StatusServiceUnavailable
 	}
-	return http.StatusBadRequest
+	return http.StatusInternalServerError
+}
+
+// WriteError sends an error as the specification's JSON, with the Retry-After that it asks for.
+func WriteError(w http.ResponseWriter, err *oci.Error) {
+	header := w.Header()
+	if err.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64((err.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	header.Set("Cache-Control", "no-store")
+	type entry struct {
+		Code    oci.Code `json:"code"`
+		Message string   `json:"message"`
+		Detail  any      `json:"detail,omitempty"`
+	}
+	writeJSON(w, Status(err), map[string][]entry{"errors": {{err.Code, err.Message, err.Detail}}})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
