@@ -23,7 +23,7 @@ import (
 	"github.com/berth-registry/berth/distribution/auth"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/storage"
@@ -67,8 +67,6 @@ type server struct {
 	clock    *clock
 	log      *lockedBuffer
 	observed *observations
-	// closed tells that a test has closed the store.
-	closed bool
 }
 
 type clock struct {
@@ -136,19 +134,9 @@ func newServer(t testing.TB, authorizer distribution.Authorizer) *server {
 // newServerOn is newServer on another storage than a directory.
 func newServerOn(t testing.TB, authorizer distribution.Authorizer, backend storage.Backend) *server {
 	t.Helper()
-	s := &server{t: t, root: t.TempDir(), clock: &clock{now: time.Now()}, log: &lockedBuffer{}, observed: &observations{}}
+	s := &server{t: t, root: t.TempDir(), store: sqlitetest.Open(t), clock: &clock{now: time.Now()}, log: &lockedBuffer{}, observed: &observations{}}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	ctx := context.Background()
-	var err error
-	s.store, err = sqlite.Open(ctx, filepath.Join(s.root, "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if !s.closed {
-			require.NoError(t, s.store.Close())
-		}
-	})
-	require.NoError(t, s.store.Migrate(ctx))
-	require.NoError(t, s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	require.NoError(t, s.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
 		if err != nil {
 			return err
@@ -161,6 +149,7 @@ func newServerOn(t testing.TB, authorizer distribution.Authorizer, backend stora
 		return nil
 	}))
 	if backend == nil {
+		var err error
 		backend, err = filesystem.New(filesystem.Config{Root: filepath.Join(s.root, "storage")})
 		require.NoError(t, err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/policy"
 )
 
@@ -105,12 +103,10 @@ func (f *fixture) tx(t testing.TB, fn func(ctx context.Context, tx *metadata.Tx)
 // administrator and "stranger" who is nobody anywhere.
 func newFixture(t testing.TB, extra ...[]string) *fixture {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-	require.NoError(t, store.Migrate(t.Context()))
+	store := sqlitetest.Open(t)
 	f := &fixture{store: store, time: time.Unix(2_000_000_000, 0), people: map[string]identity.Principal{}}
 	f.accounts = identity.NewAccounts(store, f.now)
+	var err error
 	f.rbac, err = policy.New(policy.Options{Memberships: store, Accounts: f.accounts, ExtraPolicies: extra, Now: f.now})
 	require.NoError(t, err)
 	f.tx(t, func(ctx context.Context, tx *metadata.Tx) error {

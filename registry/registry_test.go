@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/storage/filesystem"
@@ -54,14 +54,8 @@ func (c *clock) advance(d time.Duration) {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, root: t.TempDir(), clock: &clock{now: time.Now()}}
-	ctx := context.Background()
-	var err error
-	h.store, err = sqlite.Open(ctx, filepath.Join(h.root, "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.store.Close()) })
-	require.NoError(t, h.store.Migrate(ctx))
-	require.NoError(t, h.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	h := &house{t: t, root: t.TempDir(), store: sqlitetest.Open(t), clock: &clock{now: time.Now()}}
+	require.NoError(t, h.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
 		if err != nil {
 			return err

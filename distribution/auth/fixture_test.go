@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/secret"
@@ -65,10 +63,7 @@ func (f *fixture) observe(outcome string) {
 // reader (guest), the system administrator root, and stranger.
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-	require.NoError(t, store.Migrate(t.Context()))
+	store := sqlitetest.Open(t)
 	f := &fixture{store: store, time: time.Unix(2_000_000_000, 0)}
 	accounts := identity.NewAccounts(store, f.now)
 	f.users = local.NewUsers(local.UsersOptions{Store: store, Params: cheap})

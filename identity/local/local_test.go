@@ -2,8 +2,6 @@ package local_test
 
 import (
 	"context"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +14,7 @@ import (
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 )
 
 // cheap keeps tests from hashing for seconds.
@@ -58,19 +56,10 @@ func (f *fixture) advance(d time.Duration) {
 	f.time = f.time.Add(d)
 }
 
-func openStore(t testing.TB) *metadata.Store {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-	require.NoError(t, store.Migrate(t.Context()))
-	return store
-}
-
 // newFixture has the user "alice". Its users are administered elsewhere: what changes is not forgotten here at once.
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{store: openStore(t), time: time.Unix(2_000_000_000, 0)}
+	f := &fixture{store: sqlitetest.Open(t), time: time.Unix(2_000_000_000, 0)}
 	f.users = local.NewUsers(local.UsersOptions{Store: f.store, Params: cheap})
 	f.source = &counting{Source: local.NewSource(local.SourceOptions{Store: f.store, Params: cheap})}
 	var err error
@@ -226,7 +215,7 @@ func TestLogin_databaseDown(t *testing.T) {
 
 func TestLogin_laterSourceKnowsTheName(t *testing.T) {
 	f := newFixture(t)
-	second := openStore(t)
+	second := sqlitetest.Open(t)
 	_, err := local.NewUsers(local.UsersOptions{Store: second, Params: cheap}).Create(t.Context(), operator, local.NewUser{Name: "bob", Password: password})
 	require.NoError(t, err)
 	chain := identity.Chain{f.source, local.NewSource(local.SourceOptions{Store: second, Params: cheap})}
@@ -287,7 +276,7 @@ func TestUsers_administration(t *testing.T) {
 }
 
 func TestBootstrap_onceByManyAtOnce(t *testing.T) {
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	generated := make([]string, 8)
 	var group sync.WaitGroup
 	for i := range generated {
@@ -315,7 +304,7 @@ func TestBootstrap_onceByManyAtOnce(t *testing.T) {
 }
 
 func TestBootstrap_givenPassword(t *testing.T) {
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	_, err := local.Bootstrap(t.Context(), store, "weak", cheap)
 	require.ErrorIs(t, err, local.ErrPassword)
 	generated, err := local.Bootstrap(t.Context(), store, password, cheap)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/secret"
 )
 
@@ -51,7 +52,7 @@ func (c *counted) SigningKeys(ctx context.Context) ([]metadata.SigningKey, error
 
 func TestRing_sharedByGateways(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	first, second := gateway(t, store, c), gateway(t, store, c)
 	signed := issue(t, first)
 	_, err := second.Verify(t.Context(), signed)
@@ -60,7 +61,7 @@ func TestRing_sharedByGateways(t *testing.T) {
 }
 
 func TestRing_privateKeysAreSealed(t *testing.T) {
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	gateway(t, store, newClock())
 	keys, err := store.SigningKeys(t.Context())
 	require.NoError(t, err)
@@ -75,7 +76,7 @@ func TestRing_privateKeysAreSealed(t *testing.T) {
 
 func TestRing_rotatesWithOverlap(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	tokens, other := gateway(t, store, c), gateway(t, store, c)
 	refresh, err := tokens.IssueRefresh(t.Context(), alice)
 	require.NoError(t, err)
@@ -101,11 +102,11 @@ func TestRing_rotatesWithOverlap(t *testing.T) {
 
 func TestRing_unknownKeysReloadOnceASecond(t *testing.T) {
 	c := newClock()
-	store := &counted{Store: openStore(t)}
+	store := &counted{Store: sqlitetest.Open(t)}
 	tokens := gateway(t, store, c)
 	forged := make([]string, 20)
 	for i := range forged {
-		forged[i] = issue(t, gateway(t, openStore(t), c))
+		forged[i] = issue(t, gateway(t, sqlitetest.Open(t), c))
 	}
 	c.advance(2 * time.Second)
 	before := store.reads.Load()
@@ -123,7 +124,7 @@ func TestRing_unknownKeysReloadOnceASecond(t *testing.T) {
 
 func TestRing_gatewaysThatStartTogether(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	gateways := make([]*token.Tokens, 8)
 	var group sync.WaitGroup
 	for i := range gateways {
@@ -147,7 +148,7 @@ func TestRing_gatewaysThatStartTogether(t *testing.T) {
 }
 
 func TestRing_publicKeysVerifyElsewhere(t *testing.T) {
-	tokens := gateway(t, openStore(t), newClock())
+	tokens := gateway(t, sqlitetest.Open(t), newClock())
 	document, err := json.Marshal(tokens.Ring().PublicKeys())
 	require.NoError(t, err)
 	require.NotContains(t, string(document), `"d":`)
@@ -161,10 +162,10 @@ func TestRing_publicKeysVerifyElsewhere(t *testing.T) {
 
 func TestRing_databaseDown(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	tokens := gateway(t, store, c)
 	signed := issue(t, tokens)
-	foreign := issue(t, gateway(t, openStore(t), c))
+	foreign := issue(t, gateway(t, sqlitetest.Open(t), c))
 	require.NoError(t, store.Close())
 	c.advance(2 * time.Second)
 
@@ -177,7 +178,7 @@ func TestRing_databaseDown(t *testing.T) {
 }
 
 func BenchmarkIssue(b *testing.B) {
-	tokens := gateway(b, openStore(b), newClock())
+	tokens := gateway(b, sqlitetest.Open(b), newClock())
 	grants := []token.Grant{{Type: "repository", Name: "library/app", Actions: []string{"pull", "push"}}}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -189,7 +190,7 @@ func BenchmarkIssue(b *testing.B) {
 
 func BenchmarkVerify(b *testing.B) {
 	c := newClock()
-	tokens := gateway(b, openStore(b), c)
+	tokens := gateway(b, sqlitetest.Open(b), c)
 	signed := issue(b, tokens, token.Grant{Type: "repository", Name: "library/app", Actions: []string{"pull", "push"}})
 	b.Run("cached", func(b *testing.B) {
 		b.ReportAllocs()

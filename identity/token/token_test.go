@@ -7,8 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,7 +18,7 @@ import (
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/secret"
 )
 
@@ -39,15 +37,6 @@ func (c *clock) options() token.RingOptions { return token.RingOptions{Now: c.no
 func master(letter string) []byte           { return []byte(strings.Repeat(letter, secret.MinKeyLength)) }
 
 var alice = identity.Principal{Kind: identity.KindUser, ID: 7, Name: "alice", CredentialVersion: 3}
-
-func openStore(t testing.TB) *metadata.Store {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-	require.NoError(t, store.Migrate(t.Context()))
-	return store
-}
 
 // gateway opens the keys of a store as one gateway does.
 func gateway(t testing.TB, store token.KeyStore, c *clock) *token.Tokens {
@@ -79,7 +68,7 @@ func issue(t testing.TB, tokens *token.Tokens, grants ...token.Grant) string {
 }
 
 func TestTokens_carryPrincipalAndGrants(t *testing.T) {
-	tokens := gateway(t, openStore(t), newClock())
+	tokens := gateway(t, sqlitetest.Open(t), newClock())
 	signed := issue(t, tokens,
 		token.Grant{Type: "repository", Name: "a/b", Actions: []string{"pull"}, Denied: []string{"push"}},
 		token.Grant{Type: "repository", Name: "c/d", Actions: []string{}, Denied: []string{"pull"}})
@@ -112,7 +101,7 @@ func TestTokens_carryPrincipalAndGrants(t *testing.T) {
 }
 
 func TestTokens_withoutGrantsHaveAnEmptyList(t *testing.T) {
-	tokens := gateway(t, openStore(t), newClock())
+	tokens := gateway(t, sqlitetest.Open(t), newClock())
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(issue(t, tokens), ".")[1])
 	require.NoError(t, err)
 	require.Contains(t, string(payload), `"access":[]`)
@@ -120,9 +109,9 @@ func TestTokens_withoutGrantsHaveAnEmptyList(t *testing.T) {
 
 func TestVerify_refuses(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	tokens := gateway(t, store, c)
-	other := gateway(t, openStore(t), c)
+	other := gateway(t, sqlitetest.Open(t), c)
 	good := issue(t, tokens)
 	refresh, err := tokens.IssueRefresh(t.Context(), alice)
 	require.NoError(t, err)
@@ -193,7 +182,7 @@ func forge(t *testing.T, store *metadata.Store, c *clock, claims map[string]any)
 
 func TestVerify_judgesClaims(t *testing.T) {
 	c := newClock()
-	store := openStore(t)
+	store := sqlitetest.Open(t)
 	good := func() map[string]any {
 		return map[string]any{
 			"iss": "berth", "aud": "berth-registry", "sub": "alice", "kind": "user", "principal_id": 7,
@@ -230,7 +219,7 @@ func TestVerify_judgesClaims(t *testing.T) {
 
 func TestVerify_expiredWhileCached(t *testing.T) {
 	c := newClock()
-	tokens := gateway(t, openStore(t), c)
+	tokens := gateway(t, sqlitetest.Open(t), c)
 	signed := issue(t, tokens)
 	_, err := tokens.Verify(t.Context(), signed)
 	require.NoError(t, err)
@@ -241,7 +230,7 @@ func TestVerify_expiredWhileCached(t *testing.T) {
 
 func TestNew_refusesLifetimes(t *testing.T) {
 	c := newClock()
-	ring := gateway(t, openStore(t), c).Ring()
+	ring := gateway(t, sqlitetest.Open(t), c).Ring()
 	for _, options := range []token.Options{
 		{Lifetime: time.Second}, {Lifetime: 2 * time.Hour}, {RefreshLifetime: time.Minute}, {RefreshLifetime: 365 * 24 * time.Hour},
 	} {
