@@ -261,12 +261,52 @@ func TestUpload_concurrentFinishOfOneUpload(t *testing.T) {
 			if status := <-statuses; status == 201 {
 				created++
 			} else {
-				assert.Contains(t, []int{0, 404, 416}, status)
+				assert.Contains(t, []int{0, 416}, status)
 			}
 		}
 		assert.Positive(t, created, s.log.String())
 		assert.Equal(t, content, s.get(blobPath("library/app", digest)).body)
 	}
+}
+
+func TestUpload_finishedAgainAfterALostAnswer(t *testing.T) {
+	s := newServer(t, nil)
+	content := noise(8, 2<<20)
+	digest := oci.SHA256.FromBytes(content)
+	for name, patched := range map[string]int{"monolithic": 0, "last chunk": 1 << 20, "nothing left": len(content)} {
+		t.Run(name, func(t *testing.T) {
+			repository := "library/" + strings.ReplaceAll(name, " ", "-")
+			location := s.start(repository)
+			if patched > 0 {
+				s.want(202, s.do("PATCH", location, bytes.NewReader(content[:patched])))
+			}
+			finish := func(digest oci.Digest) response {
+				return s.do("PUT", location+"?digest="+digest.String(), stream{bytes.NewReader(content[patched:])})
+			}
+			first := s.want(201, finish(digest))
+			again := s.want(201, finish(digest))
+			assert.Equal(t, first.Header.Get("Location"), again.Header.Get("Location"))
+			assert.Equal(t, digest.String(), again.Header.Get("Docker-Content-Digest"))
+			assert.Equal(t, content, s.want(200, s.get(blobPath(repository, digest))).body)
+
+			s.want(404, finish(oci.SHA256.FromString("something else")))
+			s.want(404, s.do("PATCH", location, strings.NewReader("more")))
+			s.want(404, s.get(location))
+			s.want(202, s.do("DELETE", blobPath(repository, digest), nil))
+			assert.Equal(t, "BLOB_UPLOAD_UNKNOWN", s.want(404, finish(digest)).code(), "the blob is not there any more")
+		})
+	}
+}
+
+func TestUpload_finishedAgainTellsNothingOfOtherRepositories(t *testing.T) {
+	s := newServer(t, nil)
+	digest := s.pushBlob("secret/app", []byte("known elsewhere"))
+	location := s.start("library/app")
+	s.want(204, s.do("DELETE", location, nil))
+	refused := func(digest oci.Digest) response {
+		return s.want(404, s.do("PUT", location+"?digest="+digest.String(), strings.NewReader("known elsewhere")))
+	}
+	assert.Equal(t, refused(oci.SHA256.FromString("nobody has it")).body, refused(digest).body)
 }
 
 func TestUpload_projectUnknown(t *testing.T) {

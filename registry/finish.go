@@ -15,8 +15,24 @@ import (
 
 // FinishUpload adds the last bytes, nil for none, and makes the upload a blob of its repository. When it returns without an error
 // the blob is durable. The errors are those of [Registry.AppendUpload], and an [*oci.Error] with [oci.CodeDigestInvalid] when the
-// bytes have another digest: then the upload is gone.
+// bytes have another digest: then the upload is gone. Finishing an upload that is gone succeeds when its repository has the
+// blob: the client did not get the answer to its first try.
 func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, id string, start *int64, body io.Reader, digest oci.Digest) (metadata.Blob, error) {
+	blob, err := r.finishUpload(ctx, repository, id, start, body, digest)
+	if !oci.HasCode(err, oci.CodeBlobUploadUnknown) {
+		return blob, err
+	}
+	finished, readErr := r.metadata.Blob(ctx, repository, digest)
+	if readErr != nil {
+		return blob, err
+	}
+	if body != nil {
+		_, _ = io.Copy(io.Discard, body) // what was sent again is not needed, but many clients read no answer before its end
+	}
+	return finished, nil
+}
+
+func (r *Registry) finishUpload(ctx context.Context, repository oci.Repository, id string, start *int64, body io.Reader, digest oci.Digest) (metadata.Blob, error) {
 	w, err := r.write(ctx, repository, id, start, digest.Algorithm())
 	if err != nil {
 		return metadata.Blob{}, err
