@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,20 +21,22 @@ import (
 	"github.com/berth-registry/berth/storage/s3/s3server"
 )
 
-func newServerOnS3(t *testing.T, redirect bool) (*server, *s3server.Server) {
+func newServerOnS3(t *testing.T, adjust func(*s3.Config)) (*server, *s3server.Server) {
 	t.Helper()
 	bucket := s3server.StartVersityGW(t)
-	backend, err := s3.New(s3.Config{
+	config := s3.Config{
 		Endpoint: bucket.Endpoint, Bucket: s3server.Bucket, Region: s3server.Region,
-		AccessKey: s3server.AccessKey, SecretKey: s3server.SecretKey, Redirect: redirect,
-	})
+		AccessKey: s3server.AccessKey, SecretKey: s3server.SecretKey, SpillDirectory: t.TempDir(),
+	}
+	adjust(&config)
+	backend, err := s3.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, backend.Close()) })
 	return newServerOn(t, nil, backend), bucket
 }
 
 func TestS3_streams(t *testing.T) {
-	s, bucket := newServerOnS3(t, false)
+	s, bucket := newServerOnS3(t, func(*s3.Config) {})
 	content := noise(1, 9<<20)
 	digest := oci.Digest(fmt.Sprintf("sha512:%x", sha512.Sum512(content)))
 	location := s.start("library/app")
@@ -76,7 +79,7 @@ func TestS3_streams(t *testing.T) {
 }
 
 func TestS3_redirects(t *testing.T) {
-	s, _ := newServerOnS3(t, true)
+	s, _ := newServerOnS3(t, func(c *s3.Config) { c.Redirect = true })
 	content := noise(2, 100_000)
 	digest := s.pushBlob("library/app", content)
 	path := blobPath("library/app", digest)
@@ -94,4 +97,22 @@ func TestS3_redirects(t *testing.T) {
 	assert.Equal(t, "100000", s.want(200, s.do("HEAD", path, nil)).Header.Get("Content-Length"))
 	s.want(304, s.get(path, `If-None-Match: "`+digest.String()+`"`))
 	s.want(404, s.get(blobPath("library/other", digest)))
+}
+
+// TestS3_stalledUploadsDoNotStarveOthers has clients that stand still take up all the memory for parts.
+func TestS3_stalledUploadsDoNotStarveOthers(t *testing.T) {
+	s, _ := newServerOnS3(t, func(c *s3.Config) { c.Concurrency = 2 })
+	for range 2 {
+		stalled := s.dribble("PATCH", s.start("library/stalled"), 1<<30, noise(3, 7<<20))
+		defer stalled.Close()
+	}
+	for seed := range uint64(2) {
+		content := noise(4+seed, 20<<20)
+		digest := oci.SHA256.FromBytes(content)
+		begun := time.Now()
+		s.want(201, s.do("PUT", s.start("library/app")+"?digest="+digest.String(), stream{bytes.NewReader(content)}))
+		assert.Less(t, time.Since(begun), 20*time.Second)
+		assert.Equal(t, digest, oci.SHA256.FromBytes(s.want(200, s.get(blobPath("library/app", digest))).body))
+	}
+	assert.EqualValues(t, 2, s.registry.Stats().Uploading, "the others are still there")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"os"
 	"sync"
 )
 
@@ -20,6 +21,9 @@ var (
 
 // buffer holds the bytes of a part.
 type buffer struct {
+	// file, if there is one, has the first filed bytes, in whole chunks; the chunks have the rest.
+	file   *os.File
+	filed  int64
 	chunks []*[chunkSize]byte
 	size   int64
 	// slot is set when the buffer counts against the number of parts that may be in memory. The first chunk is free.
@@ -28,7 +32,7 @@ type buffer struct {
 
 // space is where the next bytes go: the rest of the last chunk, or nothing.
 func (b *buffer) space() []byte {
-	used := b.size - int64(len(b.chunks)-1)*chunkSize
+	used := b.size - b.filed - int64(len(b.chunks)-1)*chunkSize
 	if len(b.chunks) == 0 || used == chunkSize {
 		return nil
 	}
@@ -40,71 +44,109 @@ func (b *buffer) grow() {
 	b.chunks = append(b.chunks, chunks.Get().(*[chunkSize]byte))
 }
 
-// split cuts the first size bytes, a multiple of the chunk size, off into a buffer of their own. They take the slot with them.
+// spill moves the only chunk, which is full, to a file without a name, and leaves it empty.
+func (b *buffer) spill(directory string) error {
+	if b.file == nil {
+		file, err := os.CreateTemp(directory, "part-*")
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(file.Name()); err != nil {
+			return errors.Join(err, file.Close())
+		}
+		b.file = file
+	}
+	if _, err := b.file.WriteAt(b.chunks[0][:], b.filed); err != nil {
+		return err
+	}
+	b.filed += chunkSize
+	return nil
+}
+
+// split cuts the first size bytes, a multiple of the chunk size, off into a buffer of their own. They take the slot and the file
+// with them.
 func (b *buffer) split(size int64) *buffer {
-	n := size / chunkSize
-	head := &buffer{chunks: b.chunks[:n:n], size: size, slot: b.slot}
+	n := (size - b.filed) / chunkSize
+	head := &buffer{file: b.file, filed: b.filed, chunks: b.chunks[:n:n], size: size, slot: b.slot}
 	*b = buffer{chunks: append([]*[chunkSize]byte(nil), b.chunks[n:]...), size: b.size - size}
 	return head
 }
 
-// appendTo appends the content to p.
-func (b *buffer) appendTo(p []byte) []byte {
-	left := b.size
-	for _, chunk := range b.chunks {
-		n := min(left, chunkSize)
-		p = append(p, chunk[:n]...)
-		left -= n
-	}
-	return p
-}
-
-// free gives the chunks back.
+// free gives the chunks back and lets go of the file.
 func (b *buffer) free() {
 	for _, chunk := range b.chunks {
 		chunks.Put(chunk)
 	}
+	if b.file != nil {
+		_ = b.file.Close() // nobody wants to know what becomes of it
+	}
 	*b = buffer{}
 }
 
-// content reads the bytes of one or more buffers; all but the last are full chunks.
+// content reads the bytes of one or more buffers, as they are now.
 type content struct {
-	chunks []*[chunkSize]byte
-	size   int64
+	buffers []buffer
+	size    int64
 }
 
 func contentOf(buffers ...*buffer) content {
 	var c content
 	for _, b := range buffers {
 		if b != nil {
-			c.chunks = append(c.chunks, b.chunks...)
+			c.buffers = append(c.buffers, *b)
 			c.size += b.size
 		}
 	}
 	return c
 }
 
-// writeTo hands the content to w piece by piece; w is a hash.
-func (c content) writeTo(w io.Writer) {
-	left := c.size
-	for _, chunk := range c.chunks {
-		n := min(left, chunkSize)
-		_, _ = w.Write(chunk[:n])
-		left -= n
+// piece returns bytes from offset on, at least one and as many as lie together. What is in a file is read into scratch.
+func (c content) piece(offset int64, scratch []byte) ([]byte, error) {
+	for _, b := range c.buffers {
+		if offset >= b.size {
+			offset -= b.size
+			continue
+		}
+		if offset < b.filed {
+			n, err := b.file.ReadAt(scratch[:min(int64(len(scratch)), b.filed-offset)], offset)
+			if n > 0 {
+				err = nil
+			}
+			return scratch[:n], err
+		}
+		offset -= b.filed
+		within := offset % chunkSize
+		return b.chunks[offset/chunkSize][within:min(chunkSize, within+b.size-b.filed-offset)], nil
 	}
+	return nil, io.EOF
 }
 
-func (c content) crc() uint32 {
+// writeTo hands the content to w piece by piece; w is a hash.
+func (c content) writeTo(w io.Writer) error {
+	scratch := chunks.Get().(*[chunkSize]byte)
+	defer chunks.Put(scratch)
+	for offset := int64(0); offset < c.size; {
+		piece, err := c.piece(offset, scratch[:])
+		if err != nil {
+			return err
+		}
+		_, _ = w.Write(piece)
+		offset += int64(len(piece))
+	}
+	return nil
+}
+
+func (c content) crc() (uint32, error) {
 	sum := crc32.New(castagnoli)
-	c.writeTo(sum)
-	return sum.Sum32()
+	err := c.writeTo(sum)
+	return sum.Sum32(), err
 }
 
 // md5 is the entity tag that S3 gives a part with this content.
-func (c content) md5() string {
+func (c content) md5() (string, error) {
 	sum := md5.New() // #nosec G401 -- see the import
-	c.writeTo(sum)
-	return hex.EncodeToString(sum.Sum(nil))
+	err := c.writeTo(sum)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // body is a content as the body of one request. The HTTP transport may go on reading after it has reported an error, so the
@@ -131,10 +173,10 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	b.touch()
-	within := b.offset % chunkSize
-	n := copy(p, b.chunks[b.offset/chunkSize][within:min(chunkSize, within+b.size-b.offset)])
+	piece, err := b.piece(b.offset, p)
+	n := copy(p, piece)
 	b.offset += int64(n)
-	return n, nil
+	return n, err
 }
 
 func (b *body) stop() {

@@ -59,8 +59,10 @@ type Config struct {
 	RedirectExpiry time.Duration
 	// PartSize is the size of the parts of an upload, rounded up to 256 KiB. An object has at most 10,000 of them.
 	PartSize int64
-	// Concurrency is how many parts may be in memory at once, over all uploads. An upload has one or two.
+	// Concurrency is how many parts may be in memory at once, over all uploads. An upload has one or two. Others are kept in files.
 	Concurrency int
+	// SpillDirectory is where these files are; "" is the system's directory for temporary ones.
+	SpillDirectory string
 	// Timeout is how long a request may stand still before it is given up.
 	Timeout time.Duration
 }

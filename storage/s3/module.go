@@ -47,7 +47,7 @@ type Module struct {
 	// The size of the parts of an upload, in bytes. An upload holds up to two in memory, and an object has up to 10,000.
 	// Default: 8 MiB.
 	PartSize int64 `json:"part_size,omitempty"`
-	// How many parts are in memory at once, over all uploads. Default: 100.
+	// How many parts are in memory at once, over all uploads; more are kept in files in the data directory. Default: 100.
 	Concurrency int `json:"concurrency,omitempty"`
 	// How long a request to the server may stand still. Default: 1m.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -201,8 +201,10 @@ func (m *Module) Provision(caddy.Context) error {
 func (m *Module) Validate() error { return m.resolved.Validate() }
 
 // OpenStorage implements [storage.Opener].
-func (m *Module) OpenStorage(context.Context, string, *slog.Logger) (storage.Backend, error) {
-	return New(m.resolved)
+func (m *Module) OpenStorage(_ context.Context, dataDir string, _ *slog.Logger) (storage.Backend, error) {
+	config := m.resolved
+	config.SpillDirectory = dataDir
+	return New(config)
 }
 
 // Identity implements [storage.Opener].

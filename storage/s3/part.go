@@ -39,7 +39,11 @@ func (b *Backend) sendPart(ctx context.Context, key, uploadID string, secret []b
 	if err != nil {
 		return result{uploadID: uploadID, err: err}
 	}
-	sent := part{CRC: bytes.crc(), Size: bytes.size, Fingerprint: mark}
+	sum, err := bytes.crc()
+	if err != nil {
+		return result{uploadID: uploadID, err: fmt.Errorf("upload %s: %w", key, err)}
+	}
+	sent := part{CRC: sum, Size: bytes.size, Fingerprint: mark}
 	err = b.do(ctx, fmt.Sprintf("send part %d of upload %s", number, key), func(ctx context.Context, touch func()) error {
 		source := &body{content: bytes, touch: touch}
 		defer source.stop()
@@ -78,8 +82,12 @@ func (b *Backend) create(ctx context.Context, key string) (uploadID string, err 
 
 // put writes a small object.
 func (b *Backend) put(ctx context.Context, key string, bytes content) error {
+	checksum, err := bytes.crc()
+	if err != nil {
+		return fmt.Errorf("write object %s: %w", key, err)
+	}
 	options := minio.PutObjectOptions{
-		UserMetadata:         map[string]string{checksumHeader: encodeCRC(bytes.crc())},
+		UserMetadata:         map[string]string{checksumHeader: encodeCRC(checksum)},
 		DisableContentSha256: true,
 	}
 	return b.do(ctx, "write object "+key, func(ctx context.Context, touch func()) error {
@@ -99,6 +107,8 @@ func (u *upload) smallKey(bytes content) (string, error) {
 	}
 	sum := sha256.New()
 	sum.Write([]byte(u.key))
-	bytes.writeTo(sum)
+	if err := bytes.writeTo(sum); err != nil {
+		return "", fmt.Errorf("object %s: %w", u.key, err)
+	}
 	return storage.DeriveKey(u.key, sum.Sum(nil))
 }

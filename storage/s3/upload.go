@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +12,13 @@ import (
 	"github.com/berth-registry/berth/storage"
 )
 
-// slotWait is how long an upload waits for memory before its client is told to come back.
-const slotWait = 30 * time.Second
+// slotWait is how long an upload waits for memory before its part goes to disk. It slows clients down to what the server takes;
+// those whose own clients stand still, and keep the memory, may not slow down others by more.
+const slotWait = 250 * time.Millisecond
 
 var errFinished = errors.New("the upload is finished")
 
-// upload is one object being written. Two parts at most are in memory: filling takes the caller's bytes while sending is on its
+// upload is one object being written. Two parts at most are held here: filling takes the caller's bytes while sending is on its
 // way. Until there is more than fits into both, nothing is sent, so that a small blob costs one request.
 type upload struct {
 	backend  *Backend
@@ -118,15 +120,18 @@ func (u *upload) Append(ctx context.Context, r io.Reader) (int64, error) {
 	}
 }
 
-// makeSpace gives filling a chunk to write to. The first chunk is free; with the second the buffer takes one of the slots
-// that bound the parts in memory. An upload that waits for a slot holds none, so that all of them make progress.
+// makeSpace gives filling a chunk to write to. The first chunk is free; with the second the buffer takes one of the slots that
+// bound the parts in memory, or goes to disk when it gets none. An upload that waits for a slot holds none, so that all of them
+// make progress.
 func (u *upload) makeSpace(ctx context.Context) error {
-	if len(u.filling.space()) > 0 {
+	switch {
+	case len(u.filling.space()) > 0:
 		return nil
-	}
-	if len(u.filling.chunks) == 0 || u.filling.slot {
+	case len(u.filling.chunks) == 0, u.filling.slot:
 		u.filling.grow()
 		return nil
+	case u.filling.file != nil:
+		return u.spill()
 	}
 	if !u.backend.slots.TryAcquire(1) {
 		if err := u.drain(ctx); err != nil {
@@ -138,11 +143,19 @@ func (u *upload) makeSpace(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &storage.RetryableError{After: 5 * time.Second, Err: errors.New("the memory for uploads is in use")}
+			return u.spill()
 		}
 	}
 	u.filling.slot = true
 	u.filling.grow()
+	return nil
+}
+
+// spill makes space by writing to disk.
+func (u *upload) spill() error {
+	if err := u.filling.spill(u.backend.config.SpillDirectory); err != nil {
+		return &storage.RetryableError{After: 5 * time.Second, Err: fmt.Errorf("the memory for uploads is in use, and so is the disk: %w", err)}
+	}
 	return nil
 }
 
@@ -165,8 +178,8 @@ func (u *upload) send(ctx context.Context) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan result, 1)
 	u.stop, u.result = stop, done
-	number, uploadID, bytes := len(u.parts)+1, u.uploadID, contentOf(u.sending)
-	go func() { done <- u.backend.sendPart(background, u.key, uploadID, u.secret, number, bytes) }()
+	number, uploadID, whole := len(u.parts)+1, u.uploadID, contentOf(u.sending)
+	go func() { done <- u.backend.sendPart(background, u.key, uploadID, u.secret, number, whole) }()
 }
 
 // drain waits until sending was sent, and starts that if need be.
@@ -233,8 +246,12 @@ func (u *upload) Suspend(ctx context.Context) ([]byte, error) {
 	if err := u.flush(ctx, MinPartSize); err != nil {
 		return nil, err
 	}
+	var tail bytes.Buffer
+	if err := contentOf(u.filling).writeTo(&tail); err != nil {
+		return nil, fmt.Errorf("suspend upload %s: %w", u.key, err)
+	}
 	u.suspended = true
-	return state{Key: u.key, UploadID: u.uploadID, Secret: u.secret, Parts: u.parts, tail: u.filling.appendTo(nil)}.encode()
+	return state{Key: u.key, UploadID: u.uploadID, Secret: u.secret, Parts: u.parts, tail: tail.Bytes()}.encode()
 }
 
 // Commit completes the object: with one PUT when nothing was sent so far.
@@ -256,12 +273,12 @@ func (u *upload) Commit(ctx context.Context) (string, error) {
 
 func (u *upload) commit(ctx context.Context) (string, error) {
 	if u.uploadID == "" && u.result == nil {
-		bytes := contentOf(u.sending, u.filling)
-		key, err := u.smallKey(bytes)
+		whole := contentOf(u.sending, u.filling)
+		key, err := u.smallKey(whole)
 		if err != nil {
 			return "", err
 		}
-		if err := u.backend.put(ctx, key, bytes); err != nil {
+		if err := u.backend.put(ctx, key, whole); err != nil {
 			return "", err
 		}
 		return key, nil
@@ -274,7 +291,11 @@ func (u *upload) commit(ctx context.Context) (string, error) {
 		// The multipart upload may be gone because an earlier commit of the same bytes completed it. A server that says so before
 		// it has read the part may reset the connection, and its answer is lost.
 		last := contentOf(u.sending)
-		parts := append(slices.Clip(u.parts), part{ETag: last.md5(), Size: last.size})
+		tag, readErr := last.md5()
+		if readErr != nil {
+			return "", errors.Join(err, readErr)
+		}
+		parts := append(slices.Clip(u.parts), part{ETag: tag, Size: last.size})
 		err = u.backend.findCompleted(ctx, u.key, parts, err)
 	}
 	if err != nil {
