@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/metadata"
 )
@@ -29,7 +30,7 @@ func (a *administration) change(ctx context.Context, project string, fn func(con
 	return nil
 }
 
-var userActor = local.Actor{Name: commandActor, Credential: "command"}
+var userActor = event.Actor{Name: commandActor, Credential: "command"}
 
 type userArguments struct {
 	Name     string `json:"name"`

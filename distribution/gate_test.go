@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/token"
@@ -41,7 +42,7 @@ func newGuarded(t *testing.T) guarded {
 	cheap := local.Params{Memory: 64, Time: 1, Threads: 1}
 	accounts := identity.NewAccounts(s.store, nil)
 	users := local.NewUsers(local.UsersOptions{Store: s.store, Params: cheap, Accounts: accounts})
-	_, err := users.Create(t.Context(), local.Actor{}, local.NewUser{Name: "bob", Password: password})
+	_, err := users.Create(t.Context(), event.Actor{}, local.NewUser{Name: "bob", Password: password})
 	require.NoError(t, err)
 	require.NoError(t, s.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		bob, err := tx.UserByName(ctx, "bob")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/registry"
 )
 
@@ -140,10 +141,10 @@ func (x *exchange) out() int64 {
 	return n
 }
 
-func (x *exchange) actor() registry.Actor {
+func (x *exchange) actor() event.Actor {
 	id := x.requestID(x.r)
 	if !plain(id) {
 		id = "" // a client's own id may be anything, and PostgreSQL does not take everything as text
 	}
-	return registry.Actor{Name: x.access.Principal.Name, Credential: x.access.Credential, RequestID: id, Address: x.address(x.r)}
+	return event.Actor{Name: x.access.Principal.Name, Credential: x.access.Credential, RequestID: id, Address: x.address(x.r)}
 }

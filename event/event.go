@@ -25,6 +25,22 @@ const (
 	UserDeleted     Kind = "user_deleted"
 )
 
+// Actor is who does something, and through which request.
+type Actor struct {
+	// Name is that of the principal.
+	Name string
+	// Credential says through what the actor was proven: "basic", "token", "session", "command", …
+	Credential string
+	// RequestID is the id of the HTTP request, as in the access log; Address is the client's.
+	RequestID string
+	Address   string
+}
+
+// Event begins an event of the actor; the act adds what it is about. Its time is set when it is stored.
+func (a Actor) Event(kind Kind) Event {
+	return Event{Kind: kind, Actor: a.Name, Credential: a.Credential, RequestID: a.RequestID, Address: a.Address}
+}
+
 // Event is one thing that happened.
 type Event struct {
 	Kind Kind

@@ -54,7 +54,7 @@ func (r *Registry) RedirectBlob(ctx context.Context, blob metadata.Blob) (string
 
 // DeleteBlob unlinks a blob from the repository; other repositories keep theirs. The error is an [*oci.Error]: with
 // [oci.CodeBlobUnknown] when it is not linked, with [oci.CodeDenied] when a manifest of the repository needs it.
-func (r *Registry) DeleteBlob(ctx context.Context, actor Actor, repository oci.Repository, digest oci.Digest) error {
+func (r *Registry) DeleteBlob(ctx context.Context, actor event.Actor, repository oci.Repository, digest oci.Digest) error {
 	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.LockRepository(ctx, repository)
 		if err != nil {

@@ -79,7 +79,7 @@ func manifestUnknown(repository oci.Repository, reference oci.Reference) error {
 
 // DeleteManifest deletes a manifest and the tags that stand for it when the reference is a digest, and only the tag when it is a
 // tag. The error is an [*oci.Error] with [oci.CodeManifestUnknown] when there is none.
-func (r *Registry) DeleteManifest(ctx context.Context, actor Actor, repository oci.Repository, reference oci.Reference) error {
+func (r *Registry) DeleteManifest(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference) error {
 	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.LockRepository(ctx, repository)
 		if err != nil {
@@ -101,7 +101,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, actor Actor, repository o
 	return metadataError("delete "+reference.Named(repository), err)
 }
 
-func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor Actor, owner metadata.Repository, tag string) error {
+func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, tag string) error {
 	digest, err := tx.Tag(ctx, owner.Name, tag)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor Actor, 
 	return tx.AppendEvent(ctx, deleted)
 }
 
-func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor Actor, owner metadata.Repository, digest oci.Digest) error {
+func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, digest oci.Digest) error {
 	tags, err := tx.DeleteManifest(ctx, owner.ID, digest)
 	if err != nil {
 		return err

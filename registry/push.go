@@ -33,7 +33,7 @@ type Pushed struct {
 // [oci.ParseManifest]; with [oci.CodeDigestInvalid] when the payload has another digest than the reference; with
 // [oci.CodeManifestBlobUnknown] when the repository lacks what the manifest refers to, all of it named in the detail; with
 // [oci.CodeNameUnknown] when the project does not exist. A missing subject is no error.
-func (r *Registry) PutManifest(ctx context.Context, actor Actor, push Push) (Pushed, error) {
+func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push) (Pushed, error) {
 	algorithm := oci.SHA256
 	if push.Reference.Digest != "" {
 		algorithm = push.Reference.Digest.Algorithm()
@@ -73,7 +73,7 @@ func (r *Registry) PutManifest(ctx context.Context, actor Actor, push Push) (Pus
 	return pushed, nil
 }
 
-func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string) error {
+func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string) error {
 	owner, err := tx.LockRepository(ctx, repository)
 	if errors.Is(err, metadata.ErrNotFound) {
 		if owner, err = ensureRepository(ctx, tx, repository); err == nil {

@@ -183,19 +183,10 @@ func (r *Registry) InvalidateRepository(repository oci.Repository) {
 	r.blobs.dropIf(func(key contentKey, _ metadata.Blob) bool { return key.repository == repository })
 }
 
-// Actor is who causes a change, and through which request; it is written into the change's events.
-type Actor struct {
-	Name       string
-	Credential string
-	RequestID  string
-	Address    string
-}
-
-func (r *Registry) event(kind event.Kind, actor Actor, repository oci.Repository) event.Event {
-	return event.Event{
-		Kind: kind, Actor: actor.Name, Credential: actor.Credential, RequestID: actor.RequestID, Address: actor.Address,
-		Project: repository.Project(), Repository: repository.String(), At: r.now(),
-	}
+func (r *Registry) event(kind event.Kind, actor event.Actor, repository oci.Repository) event.Event {
+	e := actor.Event(kind)
+	e.Project, e.Repository, e.At = repository.Project(), repository.String(), r.now()
+	return e
 }
 
 // ensureRepository returns the repository, made on its first push under a project that exists.

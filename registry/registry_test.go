@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
@@ -94,7 +95,7 @@ func (h *house) files() int {
 
 var (
 	ctx   = context.Background()
-	alice = registry.Actor{Name: "alice"}
+	alice = event.Actor{Name: "alice"}
 )
 
 func put(t *testing.T, r *registry.Registry, repository oci.Repository, content string) oci.Digest {

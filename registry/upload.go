@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/storage"
@@ -21,7 +22,7 @@ const acknowledgeTimeout = 30 * time.Second
 // StartUpload opens an upload in the repository, which is made if this is its first push. The algorithm fixes the digest that
 // the upload will be finished with; "" leaves it open. The error is an [*oci.Error] with [oci.CodeNameUnknown] when the project
 // does not exist.
-func (r *Registry) StartUpload(ctx context.Context, actor Actor, repository oci.Repository, algorithm oci.Algorithm) (Session, error) {
+func (r *Registry) StartUpload(ctx context.Context, actor event.Actor, repository oci.Repository, algorithm oci.Algorithm) (Session, error) {
 	row := metadata.Upload{ID: rand.Text(), Repository: repository, CreatedBy: actor.Name}
 	if algorithm != "" {
 		states, err := newDigester(algorithm).states()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/token"
@@ -97,7 +98,7 @@ func newFixture(t testing.TB) *fixture {
 func (f *fixture) fill(t testing.TB) {
 	t.Helper()
 	for _, name := range []string{"root", "dev", "boss", "reader", "stranger"} {
-		_, err := f.users.Create(t.Context(), local.Actor{}, local.NewUser{Name: name, Password: password, SystemAdmin: name == "root"})
+		_, err := f.users.Create(t.Context(), event.Actor{}, local.NewUser{Name: name, Password: password, SystemAdmin: name == "root"})
 		require.NoError(t, err)
 	}
 	require.NoError(t, f.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {

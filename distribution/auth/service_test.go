@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
-	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/token"
 )
 
-var local0 = local.Actor{Name: "root", Credential: "command"}
+var local0 = event.Actor{Name: "root", Credential: "command"}
 
 // access reads the grants out of a token.
 func access(t *testing.T, signed string) []token.Grant {

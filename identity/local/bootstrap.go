@@ -57,18 +57,18 @@ func Bootstrap(ctx context.Context, store *metadata.Store, password string, para
 }
 
 func createFirst(ctx context.Context, tx *metadata.Tx, hash string) error {
-	actor := Actor{Name: AdminName, Credential: "command"}
+	actor := event.Actor{Name: AdminName, Credential: "command"}
 	admin, err := tx.CreateUser(ctx, metadata.User{Name: AdminName, PasswordHash: hash, SystemAdmin: true})
 	if err != nil {
 		return err
 	}
-	if err := tx.AppendEvent(ctx, actor.event(event.UserCreated, AdminName)); err != nil {
+	if err := appendUserEvent(ctx, tx, actor, event.UserCreated, AdminName); err != nil {
 		return err
 	}
 	if _, err := tx.CreateProject(ctx, metadata.Project{Name: LibraryProject, Public: true, OwnerID: admin.ID}); err != nil {
 		return err
 	}
-	created := actor.event(event.ProjectCreated, "")
+	created := actor.Event(event.ProjectCreated)
 	created.Project = LibraryProject
 	return tx.AppendEvent(ctx, created)
 }

@@ -22,7 +22,7 @@ var cheap = local.Params{Memory: 64, Time: 1, Threads: 1}
 
 const password = "Correct-horse1"
 
-var operator = local.Actor{Name: "admin", Credential: "command", RequestID: "r1", Address: "192.0.2.9"}
+var operator = event.Actor{Name: "admin", Credential: "command", RequestID: "r1", Address: "192.0.2.9"}
 
 // counting counts how often a source is asked.
 type counting struct {

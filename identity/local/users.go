@@ -25,21 +25,6 @@ var (
 	ErrProtected = errors.New("the first user, " + AdminName + ", can be neither deleted nor demoted; disable it instead")
 )
 
-// Actor is who administers, for the event.
-type Actor struct {
-	Name string
-	// Credential is "token", "basic" or "command".
-	Credential string
-	RequestID  string
-	Address    string
-}
-
-func (a Actor) event(kind event.Kind, subject string) event.Event {
-	return event.Event{
-		Kind: kind, Actor: a.Name, Credential: a.Credential, RequestID: a.RequestID, Address: a.Address, Subject: subject,
-	}
-}
-
 // UsersOptions set [Users] up.
 type UsersOptions struct {
 	Store *metadata.Store
@@ -85,7 +70,7 @@ func CheckName(name string) error {
 }
 
 // Create adds a user. It returns [ErrName], [ErrPassword], or an error that wraps [metadata.ErrExists].
-func (u *Users) Create(ctx context.Context, actor Actor, user NewUser) (metadata.User, error) {
+func (u *Users) Create(ctx context.Context, actor event.Actor, user NewUser) (metadata.User, error) {
 	if err := errors.Join(CheckName(user.Name), CheckPassword(user.Password)); err != nil {
 		return metadata.User{}, err
 	}
@@ -99,7 +84,7 @@ func (u *Users) Create(ctx context.Context, actor Actor, user NewUser) (metadata
 			return err
 		}
 		row = created
-		return tx.AppendEvent(ctx, actor.event(event.UserCreated, user.Name))
+		return appendUserEvent(ctx, tx, actor, event.UserCreated, user.Name)
 	})
 	if err != nil {
 		return metadata.User{}, fmt.Errorf("create user %q: %w", user.Name, err)
@@ -109,7 +94,7 @@ func (u *Users) Create(ctx context.Context, actor Actor, user NewUser) (metadata
 
 // SetPassword gives a user a new password and voids their tokens. It returns [ErrPassword], or an error that wraps
 // [metadata.ErrNotFound].
-func (u *Users) SetPassword(ctx context.Context, actor Actor, name, password string) error {
+func (u *Users) SetPassword(ctx context.Context, actor event.Actor, name, password string) error {
 	if err := CheckPassword(password); err != nil {
 		return err
 	}
@@ -122,7 +107,7 @@ func (u *Users) SetPassword(ctx context.Context, actor Actor, name, password str
 
 // SetSystemAdmin makes a user a system administrator or an ordinary user. It returns [ErrProtected] for demoting the first
 // user, or an error that wraps [metadata.ErrNotFound].
-func (u *Users) SetSystemAdmin(ctx context.Context, actor Actor, name string, admin bool) error {
+func (u *Users) SetSystemAdmin(ctx context.Context, actor event.Actor, name string, admin bool) error {
 	return u.update(ctx, actor, name, func(user *metadata.User) error {
 		if user.Name == AdminName && !admin {
 			return ErrProtected
@@ -134,7 +119,7 @@ func (u *Users) SetSystemAdmin(ctx context.Context, actor Actor, name string, ad
 
 // SetDisabled shuts a user out, voiding their tokens, or lets them in again. The error wraps [metadata.ErrNotFound] when there
 // is no such user.
-func (u *Users) SetDisabled(ctx context.Context, actor Actor, name string, disabled bool) error {
+func (u *Users) SetDisabled(ctx context.Context, actor event.Actor, name string, disabled bool) error {
 	return u.update(ctx, actor, name, func(user *metadata.User) error {
 		user.Disabled = disabled
 		return nil
@@ -143,7 +128,7 @@ func (u *Users) SetDisabled(ctx context.Context, actor Actor, name string, disab
 
 // Delete removes a user, voiding their tokens. It returns [ErrProtected] for the first user, or an error that wraps
 // [metadata.ErrNotFound].
-func (u *Users) Delete(ctx context.Context, actor Actor, name string) error {
+func (u *Users) Delete(ctx context.Context, actor event.Actor, name string) error {
 	return u.change(ctx, name, func(ctx context.Context, tx *metadata.Tx) error {
 		if name == AdminName {
 			return ErrProtected
@@ -155,7 +140,7 @@ func (u *Users) Delete(ctx context.Context, actor Actor, name string) error {
 		if err := tx.DeleteUser(ctx, user.ID); err != nil {
 			return err
 		}
-		return tx.AppendEvent(ctx, actor.event(event.UserDeleted, name))
+		return appendUserEvent(ctx, tx, actor, event.UserDeleted, name)
 	})
 }
 
@@ -164,7 +149,7 @@ func (u *Users) List(ctx context.Context, after string, n int) ([]metadata.User,
 	return u.options.Store.Users(ctx, after, n)
 }
 
-func (u *Users) update(ctx context.Context, actor Actor, name string, edit func(user *metadata.User) error) error {
+func (u *Users) update(ctx context.Context, actor event.Actor, name string, edit func(user *metadata.User) error) error {
 	return u.change(ctx, name, func(ctx context.Context, tx *metadata.Tx) error {
 		user, err := tx.LockUser(ctx, name)
 		if err != nil {
@@ -176,7 +161,7 @@ func (u *Users) update(ctx context.Context, actor Actor, name string, edit func(
 		if _, err := tx.UpdateUser(ctx, user); err != nil {
 			return err
 		}
-		return tx.AppendEvent(ctx, actor.event(event.UserUpdated, name))
+		return appendUserEvent(ctx, tx, actor, event.UserUpdated, name)
 	})
 }
 
@@ -188,4 +173,10 @@ func (u *Users) change(ctx context.Context, name string, fn func(ctx context.Con
 		u.options.Accounts.Forget()
 	}
 	return nil
+}
+
+func appendUserEvent(ctx context.Context, tx *metadata.Tx, actor event.Actor, kind event.Kind, user string) error {
+	e := actor.Event(kind)
+	e.Subject = user
+	return tx.AppendEvent(ctx, e)
 }
