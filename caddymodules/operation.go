@@ -161,7 +161,7 @@ func addMember(ctx context.Context, a *administration, arguments memberArguments
 		if err != nil {
 			return err
 		}
-		if err := tx.SetMember(ctx, metadata.Member{ProjectID: project.ID, UserID: user.ID, RoleID: int(role)}); err != nil {
+		if _, err := tx.SetMember(ctx, metadata.Member{ProjectID: project.ID, UserID: user.ID, RoleID: int(role)}); err != nil {
 			return err
 		}
 		e := commandEvent(event.MemberSet)
@@ -178,7 +178,7 @@ func listMembers(ctx context.Context, a *administration, arguments memberArgumen
 	members, err := a.store.Members(ctx, arguments.Project)
 	views := make([]memberView, 0, len(members))
 	for _, m := range members {
-		views = append(views, memberView{User: m.UserName, Role: policy.Role(m.RoleID).String()})
+		views = append(views, memberView{User: m.Name, Role: policy.Role(m.RoleID).String()})
 	}
 	return views, err
 }

@@ -58,7 +58,7 @@ func newGuarded(t *testing.T) guarded {
 			return err
 		}
 		for _, project := range []int64{team.ID, library.ID} {
-			if err := tx.SetMember(ctx, metadata.Member{ProjectID: project, UserID: bob.ID, RoleID: int(policy.Developer)}); err != nil {
+			if _, err := tx.SetMember(ctx, metadata.Member{ProjectID: project, UserID: bob.ID, RoleID: int(policy.Developer)}); err != nil {
 				return err
 			}
 		}

@@ -27,7 +27,7 @@ var (
 	visibleRepositoryWithBlob = define("visible repository with blob", `
 		SELECT r.name FROM repository_blobs l JOIN repositories r ON r.id = l.repository_id JOIN projects p ON p.id = r.project_id
 		WHERE l.digest = $1 AND (p.public OR EXISTS (
-			SELECT 1 FROM members m WHERE m.project_id = p.id AND m.user_id = $2 AND m.role_id IN (1, 2, 3, 4, 5)))
+			SELECT 1 FROM user_roles m WHERE m.project_id = p.id AND m.user_id = $2 AND m.role_id IN (1, 2, 3, 4, 5)))
 		LIMIT 1`)
 
 	// A key that was given up may be deleted from storage at any moment, so it never gets a name again.

@@ -14,7 +14,7 @@ var (
 		SELECT * FROM (SELECT p.id, p.name || '/' AS prefix FROM projects p WHERE p.public AND p.name || '/' >= $1
 			AND EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = p.id) ORDER BY p.name || '/' LIMIT $2) AS open
 		UNION
-		SELECT * FROM (SELECT p.id, p.name || '/' AS prefix FROM members m JOIN projects p ON p.id = m.project_id
+		SELECT * FROM (SELECT DISTINCT p.id, p.name || '/' AS prefix FROM user_roles m JOIN projects p ON p.id = m.project_id
 			WHERE m.user_id = $3 AND p.name || '/' >= $1
 			AND EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = p.id) ORDER BY p.name || '/' LIMIT $2) AS joined
 		ORDER BY prefix LIMIT $2`)

@@ -19,15 +19,21 @@ func TestStatements_useIndexes(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	schema, err := fs.ReadFile(migrations, "migrations/sqlite/00001_init.sql")
+	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
 	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), string(schema))
-	require.NoError(t, err)
+	for _, file := range files {
+		schema, err := fs.ReadFile(migrations, file)
+		require.NoError(t, err)
+		_, err = db.ExecContext(t.Context(), string(schema))
+		require.NoError(t, err, file)
+	}
 
 	// Sorted are the members of one project, the few keys, and the projects that one user is a member of.
 	sorted := map[string]bool{"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true}
 	// Counted and listed whole: uploads in progress, keys.
 	walked := map[string]bool{"uploads in progress": true, "signing keys": true}
+	// Rows that the statement has found by indexes before.
+	derived := map[string]bool{"open": true, "joined": true, "m": true}
 	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "json": "", "settled": "TRUE"}}
 	texts := words.texts()
 	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)
@@ -37,7 +43,7 @@ func TestStatements_useIndexes(t *testing.T) {
 				t.Errorf("%s: %s", s.name, step)
 			}
 			found := walk.FindStringSubmatch(step)
-			if found != nil && !walked[s.name] && !strings.Contains(step, "VIRTUAL TABLE") && found[1] != "open" && found[1] != "joined" {
+			if found != nil && !walked[s.name] && !strings.Contains(step, "VIRTUAL TABLE") && !derived[found[1]] {
 				t.Errorf("%s: %s", s.name, step)
 			}
 		}

@@ -15,7 +15,7 @@ var (
 	visibleProjects = define("visible projects", `
 		SELECT * FROM (SELECT `+projectColumns+` FROM projects p WHERE p.public AND p.name > $1 ORDER BY p.name LIMIT $2) AS open
 		UNION
-		SELECT * FROM (SELECT `+projectColumns+` FROM members m JOIN projects p ON p.id = m.project_id
+		SELECT * FROM (SELECT DISTINCT `+projectColumns+` FROM user_roles m JOIN projects p ON p.id = m.project_id
 			WHERE m.user_id = $3 AND p.name > $1 ORDER BY p.name LIMIT $2) AS joined
 		ORDER BY name LIMIT $2`)
 

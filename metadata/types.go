@@ -30,11 +30,21 @@ type User struct {
 	PasswordHash string
 	SystemAdmin  bool
 	Disabled     bool
+	Comment      string
+	// Source says who proves the user: "local", "ldap" or "oidc"; ExternalID is the user's name there, "" for local users.
+	Source     string
+	ExternalID string
+	// DirectoryAdmin tells that a group of the user's makes system administrators; DirectoryReadAt is when the groups were read.
+	DirectoryAdmin  bool
+	DirectoryReadAt time.Time
 	// CredentialVersion grows when the password changes or the user is disabled; what was signed for an earlier version is void.
 	CredentialVersion int64
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 }
+
+// Administers reports whether the user is a system administrator, by their own flag or through a group.
+func (u User) Administers() bool { return u.SystemAdmin || u.DirectoryAdmin }
 
 // Project is the namespace before the first slash of a repository's name, and the unit of permission.
 type Project struct {
@@ -46,11 +56,15 @@ type Project struct {
 	UpdatedAt time.Time
 }
 
-// Member is a user's role in a project.
+// Member is the role of a user or a group in a project.
 type Member struct {
+	ID        int64
 	ProjectID int64
-	UserID    int64
-	UserName  string
+	// UserID is 0 for a group, GroupID for a user.
+	UserID  int64
+	GroupID int64
+	// Name is that of the user or group.
+	Name string
 	// RoleID is Harbor's: 1 projectAdmin, 2 developer, 3 guest, 4 maintainer, 5 limitedGuest.
 	RoleID    int
 	CreatedAt time.Time

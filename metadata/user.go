@@ -1,36 +1,49 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
 
-const userColumns = `id, name, email, real_name, password_hash, system_admin, disabled, credential_version, created_at, updated_at`
+const userColumns = `id, name, email, real_name, comment, source, COALESCE(external_id, ''), password_hash, system_admin, directory_admin,
+	disabled, credential_version, directory_read_at, created_at, updated_at`
+
+// SourceLocal is the source of users whom their password here proves.
+const SourceLocal = "local"
 
 var (
-	userByName = define("user by name", `SELECT `+userColumns+` FROM users WHERE name = $1`)
-	userByID   = define("user by id", `SELECT `+userColumns+` FROM users WHERE id = $1`)
-	lockUser   = define("lock user", `SELECT `+userColumns+` FROM users WHERE name = $1 {for update}`)
-	usersPage  = define("users", `SELECT `+userColumns+` FROM users WHERE name > $1 ORDER BY name LIMIT $2`)
+	userByName = define("user by name", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL`)
+	userByID   = define("user by id", `SELECT `+userColumns+` FROM users WHERE id = $1 AND deleted_at IS NULL`)
+	lockUser   = define("lock user", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL {for update}`)
+	usersPage  = define("users", `SELECT `+userColumns+` FROM users WHERE name > $1 AND deleted_at IS NULL ORDER BY name LIMIT $2`)
 
 	insertUser = define("create user", `
-		INSERT INTO users (name, email, real_name, password_hash, system_admin, disabled, credential_version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)
+		INSERT INTO users (name, email, real_name, comment, source, external_id, password_hash, system_admin, directory_admin, disabled,
+			credential_version, directory_read_at, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, NULLIF(CAST($6 AS TEXT), ''), $7, $8, $9, $10, 1, $11, $12, $12)
 		RETURNING `+userColumns)
 	updateUser = define("update user", `
-		UPDATE users SET name = $2, email = $3, real_name = $4, password_hash = $5, system_admin = $6, disabled = $7,
-			credential_version = credential_version + CASE WHEN password_hash <> $5 OR disabled <> $7 THEN 1 ELSE 0 END,
-			updated_at = $8
-		WHERE id = $1
+		UPDATE users SET name = $2, email = $3, real_name = $4, comment = $5, external_id = NULLIF(CAST($6 AS TEXT), ''), password_hash = $7,
+			system_admin = $8, directory_admin = $9, disabled = $10, directory_read_at = $11,
+			credential_version = credential_version + CASE WHEN password_hash <> $7 OR disabled <> $10 THEN 1 ELSE 0 END,
+			updated_at = $12
+		WHERE id = $1 AND deleted_at IS NULL
 		RETURNING `+userColumns)
 	// The password is the same, so what was signed for it stays valid.
 	rehashPassword = define("rehash password", `UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2`)
-	deleteUser     = define("delete user", `DELETE FROM users WHERE id = $1`)
+	// The name is given back by a suffix that no user's name can have, so the rows that point here go on naming somebody.
+	deleteUser = define("delete user", `
+		UPDATE users SET name = name || '#' || CAST(id AS TEXT), external_id = NULL, password_hash = '', system_admin = FALSE, directory_admin = FALSE,
+			credential_version = credential_version + 1, deleted_at = $2, updated_at = $2
+		WHERE id = $1 AND deleted_at IS NULL`)
+	deleteUserRoles  = define("delete roles of user", `DELETE FROM members WHERE user_id = $1`)
+	deleteUserGroups = define("delete groups of user", `DELETE FROM group_members WHERE user_id = $1`)
 )
 
 func scanUser(r row, u *User) error {
-	return r.Scan(&u.ID, &u.Name, &u.Email, &u.RealName, &u.PasswordHash, &u.SystemAdmin, &u.Disabled, &u.CredentialVersion,
-		moment{&u.CreatedAt}, moment{&u.UpdatedAt})
+	return r.Scan(&u.ID, &u.Name, &u.Email, &u.RealName, &u.Comment, &u.Source, &u.ExternalID, &u.PasswordHash, &u.SystemAdmin,
+		&u.DirectoryAdmin, &u.Disabled, &u.CredentialVersion, moment{&u.DirectoryReadAt}, moment{&u.CreatedAt}, moment{&u.UpdatedAt})
 }
 
 // UserByName returns a user, or [ErrNotFound].
@@ -56,7 +69,8 @@ func (r Reader) Users(ctx context.Context, after string, n int) ([]User, error) 
 
 // CreateUser adds a user and returns the row with its id, version and times. It returns [ErrExists] when the name is taken.
 func (t *Tx) CreateUser(ctx context.Context, u User) (User, error) {
-	created, err := one(ctx, t.Reader, insertUser, scanUser, u.Name, u.Email, u.RealName, u.PasswordHash, u.SystemAdmin, u.Disabled, micros(now()))
+	created, err := one(ctx, t.Reader, insertUser, scanUser, u.Name, u.Email, u.RealName, u.Comment, cmp.Or(u.Source, SourceLocal), u.ExternalID,
+		u.PasswordHash, u.SystemAdmin, u.DirectoryAdmin, u.Disabled, micros(u.DirectoryReadAt), micros(now()))
 	if err != nil {
 		return User{}, fmt.Errorf("user %q: %w", u.Name, err)
 	}
@@ -66,7 +80,8 @@ func (t *Tx) CreateUser(ctx context.Context, u User) (User, error) {
 // UpdateUser writes all fields of the user with that id but its version and times, and returns the row. The version grows when
 // the password's hash or the disabled flag changes. It returns [ErrNotFound], or [ErrExists] when the new name is taken.
 func (t *Tx) UpdateUser(ctx context.Context, u User) (User, error) {
-	return one(ctx, t.Reader, updateUser, scanUser, u.ID, u.Name, u.Email, u.RealName, u.PasswordHash, u.SystemAdmin, u.Disabled, micros(now()))
+	return one(ctx, t.Reader, updateUser, scanUser, u.ID, u.Name, u.Email, u.RealName, u.Comment, u.ExternalID, u.PasswordHash,
+		u.SystemAdmin, u.DirectoryAdmin, u.Disabled, micros(u.DirectoryReadAt), micros(now()))
 }
 
 // RehashPassword replaces a hash by another of the same password; the user's version stays. It returns [ErrNotFound] when the
@@ -75,7 +90,16 @@ func (t *Tx) RehashPassword(ctx context.Context, id int64, old, hash string) err
 	return t.execOne(ctx, rehashPassword, id, old, hash)
 }
 
-// DeleteUser removes a user and their memberships; projects they own stay, without an owner. It returns [ErrNotFound].
+// DeleteUser deletes a user and their memberships; projects they own stay theirs. The row stays with another name, which can be
+// taken by somebody else now. It returns [ErrNotFound].
 func (t *Tx) DeleteUser(ctx context.Context, id int64) error {
-	return t.execOne(ctx, deleteUser, id)
+	if err := t.execOne(ctx, deleteUser, id, micros(now())); err != nil {
+		return err
+	}
+	for _, rows := range []*statement{deleteUserRoles, deleteUserGroups} {
+		if _, err := t.exec(ctx, rows, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

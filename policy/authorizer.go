@@ -28,9 +28,9 @@ var Catalog = Resource{Kind: "catalog"}
 
 // Memberships tells roles; [metadata.Store] does.
 type Memberships interface {
-	// Role returns the user's strongest role in the project, 0 for none, and whether the project is public. The error wraps
-	// [metadata.ErrNotFound] when there is no such project. The user id 0 is nobody's.
-	Role(ctx context.Context, userID int64, project string) (role int, public bool, err error)
+	// Roles returns the user's roles in the project, directly and through groups, and whether the project is public. The error
+	// wraps [metadata.ErrNotFound] when there is no such project. The user id 0 is nobody's.
+	Roles(ctx context.Context, userID int64, project string) (roles []int, public bool, err error)
 }
 
 // Options set an [RBAC] up.
@@ -68,18 +68,18 @@ func New(options Options) (*RBAC, error) {
 		return nil, err
 	}
 	source := func(ctx context.Context, key membershipKey) (membership, time.Duration, error) {
-		role, public, err := options.Memberships.Role(ctx, key.userID, key.project)
+		roles, public, err := options.Memberships.Roles(ctx, key.userID, key.project)
 		if errors.Is(err, metadata.ErrNotFound) {
 			return membership{}, AbsenceStaleness, nil
 		}
 		if err != nil {
-			return membership{}, 0, fmt.Errorf("read role of user %d in project %q: %w", key.userID, key.project, err)
+			return membership{}, 0, fmt.Errorf("read roles of user %d in project %q: %w", key.userID, key.project, err)
 		}
-		believe := MembershipStaleness
+		believe, role := MembershipStaleness, strongest(roles)
 		if role == 0 {
 			believe = AbsenceStaleness
 		}
-		return membership{exists: true, role: Role(role), public: public}, believe, nil
+		return membership{exists: true, role: role, public: public}, believe, nil
 	}
 	return &RBAC{
 		accounts: options.Accounts,

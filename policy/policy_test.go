@@ -128,7 +128,7 @@ func newFixture(t testing.TB, extra ...[]string) *fixture {
 			}
 			for _, role := range columns {
 				member := metadata.Member{ProjectID: project.ID, UserID: f.people[role.String()].ID, RoleID: int(role)}
-				if err := tx.SetMember(ctx, member); err != nil {
+				if _, err := tx.SetMember(ctx, member); err != nil {
 					return err
 				}
 			}

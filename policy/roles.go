@@ -30,6 +30,16 @@ const (
 // Roles are all roles, the strongest first.
 var Roles = []Role{ProjectAdmin, Maintainer, Developer, Guest, LimitedGuest}
 
+// strongest returns the strongest of roles by number, 0 when there is none.
+func strongest(numbers []int) Role {
+	for _, role := range Roles {
+		if slices.Contains(numbers, int(role)) {
+			return role
+		}
+	}
+	return 0
+}
+
 // String returns the role's name, as in policy rows after "role:"; "none" for what is not a role.
 func (r Role) String() string {
 	if name, known := strings.CutPrefix(r.subject(), "role:"); known {

@@ -112,7 +112,7 @@ func (f *fixture) fill(t testing.TB) {
 				if err != nil {
 					return err
 				}
-				if err := tx.SetMember(ctx, metadata.Member{ProjectID: row.ID, UserID: user.ID, RoleID: int(role)}); err != nil {
+				if _, err := tx.SetMember(ctx, metadata.Member{ProjectID: row.ID, UserID: user.ID, RoleID: int(role)}); err != nil {
 					return err
 				}
 			}

@@ -71,7 +71,7 @@ func (s *Source) Authenticate(ctx context.Context, credentials identity.Credenti
 		_ = s.rehash(ctx, user, credentials.Secret)
 	}
 	return identity.Principal{
-		Kind: identity.KindUser, ID: user.ID, Name: user.Name, SystemAdmin: user.SystemAdmin, CredentialVersion: user.CredentialVersion,
+		Kind: identity.KindUser, ID: user.ID, Name: user.Name, SystemAdmin: user.Administers(), CredentialVersion: user.CredentialVersion,
 	}, nil
 }
 

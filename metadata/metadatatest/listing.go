@@ -75,7 +75,7 @@ func testCatalog(t *testing.T, f fixture) {
 			if err != nil {
 				return err
 			}
-			if err := tx.SetMember(ctx, metadata.Member{ProjectID: project.ID, UserID: f.user.ID, RoleID: 5}); err != nil {
+			if _, err := tx.SetMember(ctx, metadata.Member{ProjectID: project.ID, UserID: f.user.ID, RoleID: 5}); err != nil {
 				return err
 			}
 		}
@@ -148,7 +148,8 @@ func testVisibility(t *testing.T, f fixture) {
 	check(anonymous, false)
 	check(user, false)
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		return tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: f.user.ID, RoleID: 5})
+		_, err := tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: f.user.ID, RoleID: 5})
+		return err
 	})
 	check(anonymous, false)
 	check(user, true)

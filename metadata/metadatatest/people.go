@@ -82,7 +82,13 @@ func testUsers(t *testing.T, f fixture) {
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUser(ctx, f.user.ID) })
 	project, err := f.Project(ctx, "library")
 	require.NoError(t, err)
-	require.Zero(t, project.OwnerID)
+	require.Equal(t, f.user.ID, project.OwnerID, "the row stays")
+	_, err = f.UserByName(ctx, "alice")
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		_, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
+		return err
+	})
 	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUser(ctx, f.user.ID) }), metadata.ErrNotFound)
 	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
 		_, err := tx.UpdateUser(ctx, f.user)
@@ -129,33 +135,35 @@ func testProjects(t *testing.T, f fixture) {
 
 func testMembers(t *testing.T, f fixture) {
 	ctx := t.Context()
-	role, public, err := f.Role(ctx, f.user.ID, "library")
+	roles, public, err := f.Roles(ctx, f.user.ID, "library")
 	require.NoError(t, err)
-	require.Zero(t, role)
+	require.Empty(t, roles)
 	require.False(t, public)
-	_, _, err = f.Role(ctx, f.user.ID, "unknown")
+	_, _, err = f.Roles(ctx, f.user.ID, "unknown")
 	require.ErrorIs(t, err, metadata.ErrNotFound)
 
 	for _, roleID := range []int{2, 4} {
 		f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-			return tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: f.user.ID, RoleID: roleID})
+			_, err := tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: f.user.ID, RoleID: roleID})
+			return err
 		})
-		role, _, err = f.Role(ctx, f.user.ID, "library")
+		roles, _, err = f.Roles(ctx, f.user.ID, "library")
 		require.NoError(t, err)
-		require.Equal(t, roleID, role)
+		require.Equal(t, []int{roleID}, roles)
 	}
-	role, _, err = f.Role(ctx, 0, "library")
+	roles, _, err = f.Roles(ctx, 0, "library")
 	require.NoError(t, err)
-	require.Zero(t, role)
+	require.Empty(t, roles)
 
 	members, err := f.Members(ctx, "library")
 	require.NoError(t, err)
 	require.Len(t, members, 1)
-	require.Equal(t, "alice", members[0].UserName)
+	require.Equal(t, "alice", members[0].Name)
 	require.Equal(t, 4, members[0].RoleID)
 
 	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
-		return tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: 4711, RoleID: 1})
+		_, err := tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: 4711, RoleID: 1})
+		return err
 	}), metadata.ErrNotFound)
 
 	remove := func(ctx context.Context, tx *metadata.Tx) error { return tx.RemoveMember(ctx, f.project.ID, f.user.ID) }
