@@ -23,6 +23,7 @@ const (
 	UserCreated     Kind = "user_created"
 	UserUpdated     Kind = "user_updated"
 	UserDeleted     Kind = "user_deleted"
+	SettingsUpdated Kind = "settings_updated"
 )
 
 // Actor is who does something, and through which request.
