@@ -51,11 +51,7 @@ func define(name, text string) *statement {
 
 // texts returns the engine's texts by the index of their statement.
 func (d Dialect) texts() []string {
-	var pairs []string
-	for word, replacement := range d.Words {
-		pairs = append(pairs, "{"+word+"}", replacement)
-	}
-	replacer := strings.NewReplacer(pairs...)
+	replacer := d.replacer()
 	texts := make([]string, len(statements))
 	for i, s := range statements {
 		texts[i] = replacer.Replace(s.text)
@@ -63,9 +59,19 @@ func (d Dialect) texts() []string {
 	return texts
 }
 
+// replacer puts the engine's words into a text.
+func (d Dialect) replacer() *strings.Replacer {
+	var pairs []string
+	for word, replacement := range d.Words {
+		pairs = append(pairs, "{"+word+"}", replacement)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
 // shared is what the readers of one store have in common.
 type shared struct {
 	texts    []string
+	words    *strings.Replacer
 	classify func(error) error
 	observer Observer
 }
@@ -96,8 +102,8 @@ type Reader struct {
 type row interface{ Scan(dest ...any) error }
 
 // fault gives an error of the driver its kind and the statement's name.
-func (r Reader) fault(s *statement, err error) error {
-	err = fmt.Errorf("%s: %w", s.name, r.shared.kinded(err))
+func (r Reader) fault(name string, err error) error {
+	err = fmt.Errorf("%s: %w", name, r.shared.kinded(err))
 	if tx, ok := r.executor.(*session); ok && tx.fault == nil {
 		tx.fault = err
 	}
@@ -106,22 +112,27 @@ func (r Reader) fault(s *statement, err error) error {
 
 // all returns the rows of a query.
 func all[T any](ctx context.Context, r Reader, s *statement, scan func(row, *T) error, args ...any) (found []T, err error) {
-	ctx, done := r.shared.observe(ctx, s.name)
+	return collect(ctx, r, s.name, r.shared.texts[s.index], scan, args...)
+}
+
+// collect returns the rows of a text, which has a name for observers and errors.
+func collect[T any](ctx context.Context, r Reader, name, text string, scan func(row, *T) error, args ...any) (found []T, err error) {
+	ctx, done := r.shared.observe(ctx, name)
 	defer func() { done(err) }()
-	rows, err := r.executor.QueryContext(ctx, r.shared.texts[s.index], args...)
+	rows, err := r.executor.QueryContext(ctx, text, args...)
 	if err != nil {
-		return nil, r.fault(s, err)
+		return nil, r.fault(name, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var value T
 		if err := scan(rows, &value); err != nil {
-			return nil, r.fault(s, err)
+			return nil, r.fault(name, err)
 		}
 		found = append(found, value)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, r.fault(s, err)
+		return nil, r.fault(name, err)
 	}
 	return found, nil
 }
@@ -148,11 +159,11 @@ func (t *Tx) exec(ctx context.Context, s *statement, args ...any) (changed int64
 	defer func() { done(err) }()
 	result, err := t.executor.ExecContext(ctx, t.shared.texts[s.index], args...)
 	if err != nil {
-		return 0, t.fault(s, err)
+		return 0, t.fault(s.name, err)
 	}
 	changed, err = result.RowsAffected()
 	if err != nil {
-		return 0, t.fault(s, err)
+		return 0, t.fault(s.name, err)
 	}
 	return changed, nil
 }

@@ -65,7 +65,7 @@ type Observer func(ctx context.Context, name string) (context.Context, func(err 
 // New returns a store on an engine. It is for the packages of engines.
 func New(engine Engine, logger *slog.Logger) *Store {
 	return &Store{
-		Reader: Reader{shared: &shared{texts: engine.Dialect.texts(), classify: engine.Dialect.Classify}, executor: engine.Reader},
+		Reader: Reader{shared: &shared{texts: engine.Dialect.texts(), words: engine.Dialect.replacer(), classify: engine.Dialect.Classify}, executor: engine.Reader},
 		engine: engine,
 		logger: logger,
 		close:  sync.OnceValue(engine.Close),

@@ -16,6 +16,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict says that the row was changed by somebody else since it was read.
 	ErrConflict = errors.New("changed by another writer")
+	// ErrQuery says that a listing cannot be filtered like that; the message says why.
+	ErrQuery = errors.New("malformed query")
 	// ErrReferenced says that something still refers to the row.
 	ErrReferenced = errors.New("still referenced")
 )

@@ -4,7 +4,6 @@ package auth
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,13 +127,13 @@ func (g *Gate) Authenticate(r *http.Request, scopes ...token.Scope) (*Access, er
 	access := &Access{
 		Principal: identity.Anonymous, Credential: CredentialAnonymous, gate: g, challenge: g.challenge(r, scopes),
 	}
-	offered, err := parseAuthorization(r.Header.Values("Authorization"))
+	offered, err := identity.ParseAuthorization(r.Header.Values("Authorization"))
 	switch {
 	case err != nil:
 		return nil, access.unauthorized("", err.Error())
-	case offered.bearer != "":
-		err = g.bearer(r.Context(), access, offered.bearer)
-	case offered.basic:
+	case offered.Bearer != "":
+		err = g.bearer(r.Context(), access, offered.Bearer)
+	case offered.Basic:
 		err = g.basic(r, access, offered)
 	}
 	if err != nil {
@@ -169,9 +168,9 @@ func (g *Gate) bearer(ctx context.Context, access *Access, bearer string) error 
 	return nil
 }
 
-func (g *Gate) basic(r *http.Request, access *Access, offered authorization) error {
+func (g *Gate) basic(r *http.Request, access *Access, offered identity.Authorization) error {
 	principal, err := g.options.Login.Authenticate(r.Context(), identity.Credentials{
-		Name: offered.name, Secret: offered.password, Address: g.options.Address(r),
+		Name: offered.Name, Secret: offered.Password, Address: g.options.Address(r),
 	})
 	if errors.Is(err, identity.ErrCredentials) || errors.Is(err, identity.ErrUnknown) {
 		return access.unauthorized("", identity.ErrCredentials.Error())
@@ -181,41 +180,4 @@ func (g *Gate) basic(r *http.Request, access *Access, offered authorization) err
 	}
 	access.Principal, access.Credential = principal, CredentialBasic
 	return nil
-}
-
-// authorization is what an Authorization header offers; its zero value offers nothing.
-type authorization struct {
-	bearer         string
-	basic          bool
-	name, password string
-}
-
-var errAuthorization = errors.New("malformed Authorization header")
-
-// parseAuthorization reads the values of the Authorization header. More than one is refused: which of them counts would be
-// for this server and a proxy before it to disagree about.
-func parseAuthorization(values []string) (authorization, error) {
-	if len(values) == 0 {
-		return authorization{}, nil
-	}
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
-	rest = strings.TrimSpace(rest)
-	if len(values) > 1 || rest == "" {
-		return authorization{}, errAuthorization
-	}
-	switch {
-	case strings.EqualFold(scheme, "bearer"):
-		return authorization{bearer: rest}, nil
-	case strings.EqualFold(scheme, "basic"):
-		decoded, err := base64.StdEncoding.DecodeString(rest)
-		if err != nil {
-			return authorization{}, errAuthorization
-		}
-		name, password, found := strings.Cut(string(decoded), ":")
-		if !found {
-			return authorization{}, errAuthorization
-		}
-		return authorization{basic: true, name: name, password: password}, nil
-	}
-	return authorization{}, errAuthorization
 }

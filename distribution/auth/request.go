@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/oci"
 )
@@ -51,15 +52,15 @@ func parseTokenQuery(r *http.Request) (tokenRequest, error) {
 	if err := request.readScopes(query["scope"]); err != nil {
 		return tokenRequest{}, err
 	}
-	offered, err := parseAuthorization(r.Header.Values("Authorization"))
+	offered, err := identity.ParseAuthorization(r.Header.Values("Authorization"))
 	switch {
 	case err != nil:
 		return tokenRequest{}, loginRefused(err.Error())
-	case offered.bearer != "":
+	case offered.Bearer != "":
 		return tokenRequest{}, loginRefused("the token service takes a name and password, not a Bearer token")
 	}
-	request.anonymous = !offered.basic
-	request.name, request.password = offered.name, offered.password
+	request.anonymous = !offered.Basic
+	request.name, request.password = offered.Name, offered.Password
 	return request, nil
 }
 

@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
+
+	"github.com/berth-registry/berth/metadata"
 )
 
 // preparer is a *sql.DB or a *sql.Conn.
 type preparer interface {
+	metadata.Executor
 	PrepareContext(ctx context.Context, text string) (*sql.Stmt, error)
 }
 
@@ -44,6 +47,9 @@ func (p *prepared) statement(ctx context.Context, text string) (*sql.Stmt, error
 	p.statements[text] = made
 	return made, nil
 }
+
+// Once runs texts that are made for one call without keeping them prepared.
+func (p *prepared) Once() metadata.Executor { return p.on }
 
 // ExecContext implements [metadata.Executor].
 func (p *prepared) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {

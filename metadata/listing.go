@@ -1,0 +1,253 @@
+package metadata
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Query chooses the rows of a listing, their order and the page.
+type Query struct {
+	Conditions []Condition
+	Order      []Order
+	// Offset rows are passed over; Limit is the most that are returned, all of them when it is negative.
+	Offset, Limit int64
+}
+
+// Comparison says how a condition compares.
+type Comparison int
+
+// The comparisons.
+const (
+	// Equal: the field is the one value.
+	Equal Comparison = iota + 1
+	// Contains: the text has the one value in it, in whatever case.
+	Contains
+	// Between: the field is at least the first and at most the second value; nil stands for no bound.
+	Between
+	// AnyOf: the field is one of the values.
+	AnyOf
+)
+
+// Condition is what a field of the wanted rows must be. A field that the listing does not have is no condition.
+type Condition struct {
+	Field      string
+	Comparison Comparison
+	// Values are string, int64, bool or [time.Time]; they are converted to what the field is.
+	Values []any
+}
+
+// Order sorts by a field. A field that the listing does not have sorts nothing.
+type Order struct {
+	Field      string
+	Descending bool
+}
+
+// The most that one query may ask for, so that nobody makes up statements without end.
+const (
+	maxConditions = 8
+	maxOrders     = 3
+)
+
+// fieldKind is what a field of a listing holds.
+type fieldKind int
+
+const (
+	textField fieldKind = iota + 1
+	numberField
+	switchField
+	momentField
+)
+
+// field is a column that callers may filter and sort by.
+type field struct {
+	expression string
+	kind       fieldKind
+}
+
+// listing is a query whose conditions and order callers choose among the fields.
+type listing[T any] struct {
+	name    string
+	columns string
+	from    string
+	fields  map[string]field
+	// order comes after the caller's; its last column is unique, so that pages neither overlap nor leave gaps.
+	order string
+	scan  func(row, *T) error
+}
+
+// page returns the page of the query among the rows that the fixed condition leaves, whose parameters are $1 and on.
+func (l *listing[T]) page(ctx context.Context, r Reader, q Query, where string, args ...any) ([]T, error) {
+	condition, args, err := l.where(q, where, args)
+	if err != nil {
+		return nil, err
+	}
+	text := "SELECT " + l.columns + " FROM " + l.from + condition + " ORDER BY " + l.sorted(q) +
+		" LIMIT $" + strconv.Itoa(len(args)+1) + " OFFSET $" + strconv.Itoa(len(args)+2)
+	return allOf(ctx, r, l.name+" page", text, l.scan, append(args, limit(int(q.Limit)), q.Offset)...)
+}
+
+// count returns the number of rows that the query leaves, whatever its page.
+func (l *listing[T]) count(ctx context.Context, r Reader, q Query, where string, args ...any) (int64, error) {
+	condition, args, err := l.where(q, where, args)
+	if err != nil {
+		return 0, err
+	}
+	counted, err := allOf(ctx, r, l.name+" count", "SELECT COUNT(*) FROM "+l.from+condition, value[int64], args...)
+	if err != nil {
+		return 0, err
+	}
+	return counted[0], nil
+}
+
+// allOf runs a text that is made for the call, and so is not kept prepared.
+func allOf[T any](ctx context.Context, r Reader, name, text string, scan func(row, *T) error, args ...any) ([]T, error) {
+	once := r
+	if keeper, ok := r.executor.(interface{ Once() Executor }); ok {
+		once.executor = keeper.Once()
+	}
+	return collect(ctx, once, name, r.shared.words.Replace(text), scan, args...)
+}
+
+func (l *listing[T]) sorted(q Query) string {
+	var b strings.Builder
+	orders := 0
+	for _, order := range q.Order {
+		field, known := l.fields[order.Field]
+		if !known || orders == maxOrders {
+			continue
+		}
+		orders++
+		b.WriteString(field.expression)
+		if order.Descending {
+			b.WriteString(" DESC")
+		}
+		b.WriteString(", ")
+	}
+	return b.String() + l.order
+}
+
+func (l *listing[T]) where(q Query, where string, args []any) (string, []any, error) {
+	conditions := make([]string, 0, 1+len(q.Conditions))
+	if where != "" {
+		conditions = append(conditions, "("+where+")")
+	}
+	given := 0
+	for _, condition := range q.Conditions {
+		field, known := l.fields[condition.Field]
+		if !known {
+			continue
+		}
+		if given++; given > maxConditions {
+			return "", nil, fmt.Errorf("more than %d conditions: %w", maxConditions, ErrQuery)
+		}
+		text, more, err := field.condition(condition, len(args))
+		if err != nil {
+			return "", nil, fmt.Errorf("field %s: %w", condition.Field, err)
+		}
+		conditions, args = append(conditions, text), append(args, more...)
+	}
+	if len(conditions) == 0 {
+		return "", args, nil
+	}
+	return " WHERE " + strings.Join(conditions, " AND "), args, nil
+}
+
+// condition returns the SQL of a condition whose parameters come after the first n.
+func (f field) condition(c Condition, n int) (string, []any, error) {
+	parameter := func(i int) string { return "$" + strconv.Itoa(n+i) }
+	if c.Comparison == Between {
+		return f.between(c, parameter)
+	}
+	values := make([]any, 0, len(c.Values))
+	for _, given := range c.Values {
+		converted, ok := f.convert(given)
+		if !ok {
+			return "FALSE", nil, nil // nothing is equal to what the field cannot hold
+		}
+		values = append(values, converted)
+	}
+	switch {
+	case c.Comparison == AnyOf:
+		texts := make([]string, len(values))
+		for i, v := range values {
+			texts[i] = fmt.Sprint(v)
+		}
+		encoded, err := json.Marshal(texts)
+		return "CAST(" + f.expression + " AS TEXT) IN (SELECT value FROM {texts}(" + parameter(1) + "{json}))", []any{string(encoded)}, err
+	case len(values) != 1:
+		return "", nil, fmt.Errorf("%d values where one is needed: %w", len(values), ErrQuery)
+	case c.Comparison == Contains:
+		if f.kind != textField {
+			return "", nil, fmt.Errorf("is no text to search in: %w", ErrQuery)
+		}
+		pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(values[0].(string))) + "%"
+		return "LOWER(" + f.expression + ") LIKE " + parameter(1) + ` ESCAPE '\'`, []any{pattern}, nil
+	}
+	return f.expression + " = " + parameter(1), values, nil
+}
+
+func (f field) between(c Condition, parameter func(int) string) (string, []any, error) {
+	if len(c.Values) != 2 {
+		return "", nil, fmt.Errorf("a range has two ends: %w", ErrQuery)
+	}
+	var conditions []string
+	var args []any
+	for i, comparison := range []string{" >= ", " <= "} {
+		if c.Values[i] == nil {
+			continue
+		}
+		converted, ok := f.convert(c.Values[i])
+		if !ok {
+			return "", nil, fmt.Errorf("range of %v: %w", c.Values[i], ErrQuery)
+		}
+		args = append(args, converted)
+		conditions = append(conditions, f.expression+comparison+parameter(len(args)))
+	}
+	if len(conditions) == 0 {
+		return "TRUE", nil, nil
+	}
+	return strings.Join(conditions, " AND "), args, nil
+}
+
+// convert returns a value as the field stores it.
+func (f field) convert(given any) (any, bool) {
+	switch f.kind {
+	case textField:
+		switch v := given.(type) {
+		case string:
+			return v, true
+		case int64:
+			return strconv.FormatInt(v, 10), true
+		}
+	case numberField:
+		switch v := given.(type) {
+		case int64:
+			return v, true
+		case string:
+			n, err := strconv.ParseInt(v, 10, 64)
+			return n, err == nil
+		}
+	case switchField:
+		switch v := given.(type) {
+		case bool:
+			return v, true
+		case int64:
+			return v != 0, true
+		case string:
+			b, err := strconv.ParseBool(v)
+			return b, err == nil
+		}
+	case momentField:
+		switch v := given.(type) {
+		case time.Time:
+			return v.UnixMicro(), true
+		case int64: // seconds
+			return v * int64(time.Second/time.Microsecond), true
+		}
+	}
+	return nil, false
+}
