@@ -103,7 +103,7 @@ func testObserver(t *testing.T, f fixture) {
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return put(ctx, tx, "k") })
 	_, err := f.UserByName(t.Context(), "nobody")
 	require.ErrorIs(t, err, metadata.ErrNotFound)
-	require.Equal(t, map[string][]error{"transaction": {nil}, "put setting": {nil}, "setting": {nil}, "user by name": {nil}}, seen)
+	require.Equal(t, map[string][]error{"transaction": {nil}, "put setting if absent": {nil}, "setting": {nil}, "user by name": {nil}}, seen)
 }
 
 // testFailuresAmongOthers runs transactions of all fates at once, which on SQLite share commits.
