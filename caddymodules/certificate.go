@@ -3,12 +3,11 @@ package caddymodules
 import (
 	"encoding/pem"
 	"net/http"
+
+	"github.com/berth-registry/berth/api"
 )
 
-const (
-	certificatePath = "/api/v2.0/systeminfo/getcert"
-	pingPath        = "/api/v2.0/ping"
-)
+const certificatePath = api.Prefix + "/systeminfo/getcert"
 
 // serveCertificate answers with the public certificate of Caddy's internal authority, for clients to trust. There is none where
 // certificates come from elsewhere.
@@ -29,14 +28,6 @@ func (a *App) serveCertificate(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="ca.crt"`)
 	_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: authority.RootCertificate().Raw})
-}
-
-func servePing(w http.ResponseWriter, r *http.Request) {
-	if !allowRead(w, r) {
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("Pong"))
 }
 
 // allowRead refuses methods other than GET and HEAD.

@@ -142,8 +142,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, ser
 		services.keys.ServeHTTP(w, r)
 	case routeCertificate:
 		h.app.serveCertificate(w, r)
-	case routePing:
-		servePing(w, r)
+	case routeAPI:
+		services.api.ServeHTTP(w, r)
 	case routeLanding:
 		serveLanding(w, r)
 	case routeUnknown:

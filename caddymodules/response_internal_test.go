@@ -87,7 +87,7 @@ func TestRouteOf_repositoriesMayBeCalledLikeRoutes(t *testing.T) {
 		"/v2x":                             routeUnknown,
 		"/":                                routeLanding,
 		"/service/token":                   routeToken,
-		"/api/v2.0/ping":                   routePing,
+		"/api/v2.0/ping":                   routeAPI,
 	} {
 		require.Equal(t, want, routeOf(path).name, path)
 	}

@@ -3,6 +3,7 @@ package caddymodules
 import (
 	"strings"
 
+	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/distribution/auth"
 )
 
@@ -18,7 +19,7 @@ const (
 	routeToken       = "token"
 	routeKeys        = "token_keys"
 	routeCertificate = "certificate"
-	routePing        = "ping"
+	routeAPI         = "api"
 	routeLanding     = "landing"
 	routeUnknown     = "unknown"
 )
@@ -41,8 +42,6 @@ func routeOf(path string) route {
 		return route{name: routeKeys, face: faceRegistry}
 	case certificatePath:
 		return route{name: routeCertificate, face: faceAPI}
-	case pingPath:
-		return route{name: routePing, face: faceAPI}
 	case "/v2", "/v2/":
 		return route{name: routeVersion, face: faceRegistry}
 	case "/v2/_catalog":
@@ -50,6 +49,9 @@ func routeOf(path string) route {
 	}
 	if rest, ok := strings.CutPrefix(path, "/v2/"); ok {
 		return route{name: distributionRoute(rest), face: faceRegistry}
+	}
+	if strings.HasPrefix(path, api.Prefix+"/") {
+		return route{name: routeAPI, face: faceAPI}
 	}
 	if strings.HasPrefix(path, "/api/") {
 		return route{name: routeUnknown, face: faceAPI}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
 	"github.com/berth-registry/berth/identity"
@@ -25,6 +26,7 @@ import (
 type services struct {
 	administration administration
 	distribution   http.Handler
+	api            http.Handler
 	token          http.Handler
 	keys           http.Handler
 
@@ -116,6 +118,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.distribution = distribution.New(distribution.Options{
 		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress,
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
+	})
+	s.api = api.New(api.Options{
+		Store: store, Policy: authorizer, Login: login, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
 	})
 	return nil
 }

@@ -83,3 +83,30 @@ func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
 	}
 	return t.execOne(ctx, deleteProject, id)
 }
+
+// projectListing is the listing of projects for callers who filter, sort and turn pages.
+var projectListing = listing[Project]{
+	name: "list projects", columns: projectColumns, from: "projects p", order: "p.name", scan: scanProject,
+	fields: map[string]field{
+		"name":          {"p.name", textField},
+		"project_id":    {"p.id", numberField},
+		"owner_id":      {"p.owner_id", numberField},
+		"public":        {"p.public", switchField},
+		"creation_time": {"p.created_at", momentField},
+		"update_time":   {"p.updated_at", momentField},
+	},
+}
+
+// projectVisible is the condition that a project is in a view; its parameters are the view's [Visibility.All] and UserID.
+const projectVisible = `$1 OR p.public OR p.id IN (SELECT project_id FROM user_roles WHERE user_id = $2)`
+
+// ListProjects returns a page of the visible projects and how many there are. The error wraps [ErrQuery] when they cannot be
+// filtered like that.
+func (r Reader) ListProjects(ctx context.Context, v Visibility, q Query) ([]Project, int64, error) {
+	rows, err := projectListing.page(ctx, r, q, projectVisible, v.All, v.UserID)
+	if err != nil {
+		return nil, 0, err
+	}
+	total, err := projectListing.count(ctx, r, q, projectVisible, v.All, v.UserID)
+	return rows, total, err
+}

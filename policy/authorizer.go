@@ -99,10 +99,8 @@ func (a *RBAC) Authorize(ctx context.Context, principal identity.Principal, acti
 		return Decision{}, err
 	case principal.SystemAdmin:
 		return Decision{Allowed: true, Reason: "system administrator"}, nil
-	case resource == Catalog && action == List:
-		return Decision{Allowed: true, Reason: "the catalog shows only what the caller may see"}, nil
 	case resource.Project == "":
-		return Decision{Reason: "only system administrators act on the registry itself"}, nil
+		return a.askSystem(principal, action, resource)
 	}
 	member, err := a.members.Get(ctx, membershipKey{principal.ID, resource.Project})
 	if err != nil {
@@ -112,6 +110,23 @@ func (a *RBAC) Authorize(ctx context.Context, principal identity.Principal, acti
 		return Decision{Reason: "no such project"}, nil
 	}
 	return a.ask(principal, member, action, resource)
+}
+
+// askSystem puts the question about the registry itself for each subject that the principal is.
+func (a *RBAC) askSystem(principal identity.Principal, action Action, resource Resource) (Decision, error) {
+	subjects := []string{anyone}
+	if principal.Kind == identity.KindUser {
+		subjects = append(subjects, authenticated)
+		if resource.Owner == principal.ID {
+			subjects = append(subjects, owner)
+		}
+	}
+	for _, subject := range subjects {
+		if allowed, err := a.matrix.allows(subject, action, resource); allowed || err != nil {
+			return Decision{Allowed: allowed, Reason: subject}, err
+		}
+	}
+	return Decision{Reason: "only system administrators may do this to the registry itself"}, nil
 }
 
 // ask puts the question for each subject that the principal is.

@@ -10,19 +10,26 @@ import (
 // Action is what somebody wants to do, as in Harbor's permission matrix.
 type Action string
 
-// The actions on a repository.
+// The actions.
 const (
-	Pull   Action = "pull"
-	Push   Action = "push"
-	Delete Action = "delete"
-	List   Action = "list"
-	Read   Action = "read"
+	Pull    Action = "pull"
+	Push    Action = "push"
+	Create  Action = "create"
+	Read    Action = "read"
+	Update  Action = "update"
+	Delete  Action = "delete"
+	List    Action = "list"
+	Search  Action = "search"
+	Stop    Action = "stop"
+	Operate Action = "operate"
 )
 
 // Resource is what it is to be done to.
 type Resource struct {
 	// Project is the name of the project, "" for the registry itself.
 	Project string
+	// Owner is the id of the user whose thing it is, 0 for nobody's; it counts outside of projects only.
+	Owner int64
 	// Kind is a resource of the matrix: "repository", "artifact", "tag", "member", …; or "catalog" of the registry itself.
 	Kind string
 }

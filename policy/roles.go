@@ -84,8 +84,17 @@ var (
 	policyText string
 )
 
-// anyone is the subject that everybody is in a public project.
-const anyone = "anyone"
+// The subjects besides roles and users.
+const (
+	// anyone is everybody, in a public project and to the registry itself.
+	anyone = "anyone"
+	// authenticated is who has logged in, and owner whose thing it is, both to the registry itself.
+	authenticated = "authenticated"
+	owner         = "owner"
+)
+
+// system is the domain of the registry itself.
+const system = "/"
 
 // rememberedVerdicts bounds the answers kept of the rows; without custom rows there are a few hundred questions at all.
 const rememberedVerdicts = 16384
@@ -170,8 +179,8 @@ func (m *matrix) add(row []string) error {
 	}
 	for _, subject := range subjects {
 		user, isUser := strings.CutPrefix(subject, "user:")
-		if !isUser && !strings.HasPrefix(subject, "role:") && subject != anyone {
-			return fmt.Errorf("subject %q does not begin with role: or user:, nor is it anyone", subject)
+		if !isUser && !strings.HasPrefix(subject, "role:") && subject != anyone && subject != authenticated && subject != owner {
+			return fmt.Errorf("subject %q does not begin with role: or user:, nor is it anyone, authenticated or owner", subject)
 		}
 		if isUser {
 			m.users[user] = true
@@ -196,7 +205,9 @@ func (m *matrix) add(row []string) error {
 // allows answers for one subject: "role:developer", "user:alice" or [anyone].
 func (m *matrix) allows(subject string, action Action, resource Resource) (bool, error) {
 	q := question{subject: subject, domain: "*", kind: resource.Kind, action: action}
-	if m.domains[resource.Project] {
+	if resource.Project == "" {
+		q.domain = system
+	} else if m.domains[resource.Project] {
 		q.domain = resource.Project
 	}
 	if allowed, found := m.verdicts.Get(q); found {

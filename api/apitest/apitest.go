@@ -1,0 +1,168 @@
+// Package apitest runs the API in a server, over a real database, for tests.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/postgres"
+	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
+	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/policy"
+)
+
+// AdminPassword is the password of the user admin, and of whoever [Server.AddUser] makes.
+const AdminPassword = "Correct-horse1"
+
+// cheap keeps tests from hashing for seconds.
+var cheap = local.Params{Memory: 64, Time: 1, Threads: 1}
+
+// Server is a running API with the user admin and the public project library.
+type Server struct {
+	URL      string
+	API      *api.API
+	Store    *metadata.Store
+	Users    *local.Users
+	Accounts *identity.Accounts
+	Policy   *policy.RBAC
+}
+
+// Engines are the databases that a test runs on.
+var Engines = []string{"sqlite", "postgres"}
+
+// EachEngine runs a test on every database.
+func EachEngine(t *testing.T, test func(t *testing.T, server *Server)) {
+	t.Helper()
+	for _, engine := range Engines {
+		t.Run(engine, func(t *testing.T) { test(t, Start(t, engine)) })
+	}
+}
+
+// Start starts a server on a new database: "sqlite" or "postgres".
+func Start(t testing.TB, engine string) *Server {
+	t.Helper()
+	s := &Server{Store: openStore(t, engine)}
+	_, err := local.Bootstrap(t.Context(), s.Store, AdminPassword, cheap)
+	require.NoError(t, err)
+	s.Accounts = identity.NewAccounts(s.Store, nil)
+	s.Users = local.NewUsers(local.UsersOptions{Store: s.Store, Accounts: s.Accounts, Params: cheap})
+	s.Policy, err = policy.New(policy.Options{Memberships: s.Store, Accounts: s.Accounts})
+	require.NoError(t, err)
+	login, err := identity.NewLogin(identity.LoginOptions{
+		Sources: []identity.Source{local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap})}, Accounts: s.Accounts,
+	})
+	require.NoError(t, err)
+	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login})
+	server := httptest.NewServer(s.API)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+func openStore(t testing.TB, engine string) *metadata.Store {
+	t.Helper()
+	logger := slog.New(slog.DiscardHandler)
+	var store *metadata.Store
+	var err error
+	if engine == "postgres" {
+		store, err = postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, logger)
+	} else {
+		store, err = sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), logger)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
+	require.NoError(t, store.Migrate(t.Context()))
+	return store
+}
+
+// Write runs a transaction.
+func (s *Server) Write(t testing.TB, fn func(ctx context.Context, tx *metadata.Tx) error) {
+	t.Helper()
+	require.NoError(t, s.Store.Tx(t.Context(), fn))
+}
+
+// Client speaks the API as one caller.
+type Client struct {
+	server *Server
+	// Authorize adds the credentials to a request.
+	Authorize func(r *http.Request)
+}
+
+// As is a client with a name and password.
+func (s *Server) As(name, password string) *Client {
+	return &Client{server: s, Authorize: func(r *http.Request) { r.SetBasicAuth(name, password) }}
+}
+
+// Admin is the administrator.
+func (s *Server) Admin() *Client { return s.As("admin", AdminPassword) }
+
+// Anonymous is a client without credentials.
+func (s *Server) Anonymous() *Client { return &Client{server: s, Authorize: func(*http.Request) {}} }
+
+// Answer is an answer with its whole body.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// JSON decodes the body.
+func (a Answer) JSON(t testing.TB, into any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(a.Body), into), a.Body)
+}
+
+// Do sends a request to a path below the API's prefix, with a body that is encoded as JSON unless it is nil, text or bytes.
+// Headers come as names and values in turn.
+func (c *Client) Do(t testing.TB, method, path string, body any, headers ...string) Answer {
+	t.Helper()
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		reader = bytes.NewReader([]byte(b))
+	case []byte:
+		reader = bytes.NewReader(b)
+	default:
+		encoded, err := json.Marshal(b)
+		require.NoError(t, err)
+		reader = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), method, c.server.URL+api.Prefix+path, reader)
+	require.NoError(t, err)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	c.Authorize(request)
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(said)}
+}
+
+// Must is Do for an answer with the status.
+func (c *Client) Must(t testing.TB, status int, method, path string, body any, headers ...string) Answer {
+	t.Helper()
+	answer := c.Do(t, method, path, body, headers...)
+	require.Equal(t, status, answer.Status, "%s %s: %s", method, path, answer.Body)
+	return answer
+}

@@ -1,0 +1,26 @@
+package api
+
+import "github.com/berth-registry/berth/policy"
+
+// resources are the routes of all resources.
+func (a *API) resources() [][]Route {
+	return [][]Route{
+		a.systemRoutes(),
+		a.projectRoutes(),
+	}
+}
+
+// inSystem is the permission on the registry itself.
+func inSystem(resource string, action policy.Action) Permission {
+	return Permission{Scope: ScopeSystem, Resource: resource, Action: action}
+}
+
+// inProject is the permission in the project of the path.
+func inProject(resource string, action policy.Action) Permission {
+	return Permission{Scope: ScopeProject, Resource: resource, Action: action}
+}
+
+// onRow is the permission on what the handler reads first.
+func onRow(resource string, action policy.Action) Permission {
+	return Permission{Scope: ScopeRow, Resource: resource, Action: action}
+}
