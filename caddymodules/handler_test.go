@@ -160,7 +160,7 @@ func TestAPI_pingAndCertificate(t *testing.T) {
 	response, body = s.read(http.MethodGet, "/api/v2.0/systeminfo/getcert", nil)
 	requireError(t, response, body, http.StatusNotFound, "NOT_FOUND")
 	response, body = s.read(http.MethodDelete, "/api/v2.0/ping", nil)
-	requireError(t, response, body, http.StatusMethodNotAllowed, "UNSUPPORTED")
+	requireError(t, response, body, http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED")
 }
 
 func TestMetrics_nameNoRepository(t *testing.T) {

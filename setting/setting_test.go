@@ -9,12 +9,10 @@ import (
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 
-	"log/slog"
-	"path/filepath"
 	"strings"
 )
 
@@ -22,10 +20,7 @@ var operator = event.Actor{Name: "admin", Credential: "basic"}
 
 func open(t *testing.T) (*metadata.Store, *secret.Box) {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() })
-	require.NoError(t, store.Migrate(t.Context()))
+	store := sqlitetest.Open(t)
 	box, err := secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
 	require.NoError(t, err)
 	return store, box

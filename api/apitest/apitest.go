@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
-	"github.com/berth-registry/berth/metadata/sqlite"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/policy"
 )
 
@@ -74,14 +73,10 @@ func Start(t testing.TB, engine string) *Server {
 
 func openStore(t testing.TB, engine string) *metadata.Store {
 	t.Helper()
-	logger := slog.New(slog.DiscardHandler)
-	var store *metadata.Store
-	var err error
-	if engine == "postgres" {
-		store, err = postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, logger)
-	} else {
-		store, err = sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "berth.db"), logger)
+	if engine == "sqlite" {
+		return sqlitetest.Open(t)
 	}
+	store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
 	require.NoError(t, store.Migrate(t.Context()))
