@@ -18,15 +18,17 @@ import (
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/setting"
 )
 
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Policy and Login are required.
+// Options are what an [API] stands on. Store, Policy, Login and Settings are required.
 type Options struct {
-	Store  *metadata.Store
-	Policy policy.Authorizer
+	Store    *metadata.Store
+	Policy   policy.Authorizer
+	Settings *setting.Settings
 	// Login proves names and passwords.
 	Login identity.Source
 	// Authenticators are asked in their order before names and passwords are.

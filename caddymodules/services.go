@@ -19,6 +19,7 @@ import (
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/secret"
+	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -98,7 +99,11 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
-	tokens, err := openTokens(ctx, settings, store)
+	box, err := openBox(settings)
+	if err != nil {
+		return err
+	}
+	tokens, err := openTokens(ctx, settings, store, box)
 	if err != nil {
 		return err
 	}
@@ -120,7 +125,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
-		Store: store, Policy: authorizer, Login: login, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
+		Store: store, Policy: authorizer, Login: login, Settings: setting.New(setting.Options{Store: store, Box: box}), Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
 	})
 	return nil
 }
@@ -158,15 +163,16 @@ func openStorage(ctx context.Context, settings settings) (storage.Backend, func(
 	})
 }
 
-func openTokens(ctx context.Context, settings settings, store *metadata.Store) (*token.Tokens, error) {
+// openBox returns what seals the secrets in the database.
+func openBox(settings settings) (*secret.Box, error) {
 	master, err := secret.LoadKey(settings.secretKey, settings.dataDir)
 	if err != nil {
 		return nil, err
 	}
-	box, err := secret.New(master)
-	if err != nil {
-		return nil, err
-	}
+	return secret.New(master)
+}
+
+func openTokens(ctx context.Context, settings settings, store *metadata.Store, box *secret.Box) (*token.Tokens, error) {
 	ring, err := token.OpenRing(ctx, token.RingOptions{
 		Store: store, Box: box, MaxTokenLifetime: max(settings.tokenLifetime, settings.refreshTokenLifetime),
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,8 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/secret"
+	"github.com/berth-registry/berth/setting"
 )
 
 // AdminPassword is the password of the user admin, and of whoever [Server.AddUser] makes.
@@ -37,6 +40,8 @@ type Server struct {
 	Users    *local.Users
 	Accounts *identity.Accounts
 	Policy   *policy.RBAC
+	Box      *secret.Box
+	Settings *setting.Settings
 }
 
 // Engines are the databases that a test runs on.
@@ -64,7 +69,10 @@ func Start(t testing.TB, engine string) *Server {
 		Sources: []identity.Source{local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap})}, Accounts: s.Accounts,
 	})
 	require.NoError(t, err)
-	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login})
+	s.Box, err = secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
+	require.NoError(t, err)
+	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
+	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Settings: s.Settings})
 	server := httptest.NewServer(s.API)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
