@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ func (c *core) start(ctx context.Context) error {
 	openCores.Add(1)
 	c.services.Store(opened)
 	close(c.ready)
+	debug.FreeOSMemory() // configuration, migrations and the first password took most of what the heap has by now
 	return nil
 }
 
