@@ -1,0 +1,287 @@
+package command
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+)
+
+// label is a label as the API returns it.
+type label struct {
+	ID          int64  `json:"id,omitempty"`
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Color       string `json:"color"`
+	Scope       string `json:"scope"`
+	ProjectID   int64  `json:"project_id"`
+}
+
+// selector chooses names by a pattern.
+type selector struct {
+	Kind       string `json:"kind"`
+	Decoration string `json:"decoration"`
+	Pattern    string `json:"pattern"`
+}
+
+// immutableRule is an immutable tag rule as the API returns it.
+type immutableRule struct {
+	ID       int64                 `json:"id,omitempty"`
+	Disabled bool                  `json:"disabled"`
+	Action   string                `json:"action"`
+	Template string                `json:"template"`
+	Tags     []selector            `json:"tag_selectors"`
+	Scope    map[string][]selector `json:"scope_selectors"`
+}
+
+func (r immutableRule) spec() immutableSpec {
+	s := immutableSpec{Disabled: r.Disabled}
+	for _, t := range r.Tags {
+		if t.Decoration == "excludes" {
+			s.ExceptTags = t.Pattern
+		} else {
+			s.Tags = t.Pattern
+		}
+	}
+	for _, repository := range r.Scope["repository"] {
+		if repository.Decoration == "repoExcludes" {
+			s.ExceptRepositories = repository.Pattern
+		} else {
+			s.Repositories = repository.Pattern
+		}
+	}
+	return s
+}
+
+func (s immutableSpec) rule() immutableRule {
+	chosen := func(matches, excludes, matching, excluding string) []selector {
+		if excludes != "" {
+			return []selector{{Kind: "doublestar", Decoration: excluding, Pattern: excludes}}
+		}
+		if matches == "" {
+			matches = "**"
+		}
+		return []selector{{Kind: "doublestar", Decoration: matching, Pattern: matches}}
+	}
+	return immutableRule{
+		Disabled: s.Disabled, Action: "immutable", Template: "immutable_template",
+		Tags:  chosen(s.Tags, s.ExceptTags, "matches", "excludes"),
+		Scope: map[string][]selector{"repository": chosen(s.Repositories, s.ExceptRepositories, "repoMatches", "repoExcludes")},
+	}
+}
+
+// cveAllowlist is an allowlist as the API returns it.
+type cveAllowlist struct {
+	Items []struct {
+		ID string `json:"cve_id"`
+	} `json:"items"`
+	ExpiresAt *int64 `json:"expires_at"`
+}
+
+func (l cveAllowlist) spec() *allowlist {
+	s := &allowlist{Items: []string{}, ExpiresAt: l.ExpiresAt}
+	for _, item := range l.Items {
+		s.Items = append(s.Items, item.ID)
+	}
+	slices.Sort(s.Items)
+	return s
+}
+
+// body is the allowlist as the API takes it.
+func (l allowlist) body() map[string]any {
+	items := []map[string]string{}
+	for _, id := range l.Items {
+		items = append(items, map[string]string{"cve_id": id})
+	}
+	return map[string]any{"items": items, "expires_at": l.ExpiresAt}
+}
+
+func exportCommands(command *cobra.Command, local Local) {
+	do(command, local, "export", "Prints the whole configuration as YAML", func(c *call) error {
+		present, err := present(c)
+		if err != nil {
+			return err
+		}
+		encoder := yaml.NewEncoder(c.OutOrStdout())
+		encoder.SetIndent(2)
+		return encoder.Encode(present.document)
+	})
+	applied := do(command, local, "import <file>", "Makes the configuration what a file says, after showing what would change", importConfig)
+	applied.Long = `Reads YAML as "config export" prints it; - is standard input. What the file does not name stays as it is; a list that it has
+(members, labels, immutable_tags) is complete. A secret comes from a variable: ldap_search_password: {env: LDAP_PASSWORD}.
+Without --yes it only shows the changes, and exits with status 1 when there are any.`
+	applied.Flags().Bool("yes", false, "make the changes")
+}
+
+// presence is the configuration that the registry has, with the ids that changing it needs.
+type presence struct {
+	document document
+	values   map[string]configValue
+	labels   []label
+	projects map[string]*projectPresence
+}
+
+// projectPresence is a project that the registry has.
+type projectPresence struct {
+	spec    projectSpec
+	id      int64
+	members []member
+	labels  []label
+	rules   []immutableRule
+}
+
+// present reads the configuration of the registry.
+func present(c *call) (*presence, error) {
+	p := &presence{projects: map[string]*projectPresence{}}
+	var err error
+	if p.values, err = readConfig(c); err != nil {
+		return nil, err
+	}
+	p.document.Settings = map[string]any{}
+	for key, value := range p.values {
+		if value.Editable {
+			p.document.Settings[key] = value.Value
+		}
+	}
+	if p.labels, err = list[label](c.Context(), c.API, "/labels", url.Values{"scope": {"g"}}, 0); err != nil {
+		return nil, err
+	}
+	p.document.Labels = labelSpecs(p.labels)
+	system, err := get[cveAllowlist](c.Context(), c.API, "/system/CVEAllowlist", nil)
+	if err != nil {
+		return nil, err
+	}
+	p.document.Vulnerabilities = system.spec()
+	projects, err := list[project](c.Context(), c.API, "/projects", url.Values{"sort": {"name"}}, 0)
+	if err != nil {
+		return nil, err
+	}
+	quotas, err := list[quota](c.Context(), c.API, "/quotas", url.Values{"reference": {"project"}}, 0)
+	if err != nil {
+		return nil, err
+	}
+	limits := make(map[int64]int64, len(quotas))
+	for _, q := range quotas {
+		limits[q.Ref.ID] = q.Hard.Storage
+	}
+	for _, found := range projects {
+		read, err := presentProject(c, found, limits[found.ID])
+		if err != nil {
+			return nil, fmt.Errorf("project %s: %w", found.Name, err)
+		}
+		p.projects[found.Name] = read
+		p.document.Projects = append(p.document.Projects, read.spec)
+	}
+	return p, nil
+}
+
+func presentProject(c *call, found project, limit int64) (*projectPresence, error) {
+	public := found.Metadata["public"] == "true"
+	p := &projectPresence{id: found.ID, spec: projectSpec{Name: found.Name, Public: &public, Quota: quotaText(limit), Metadata: maps.Clone(found.Metadata)}}
+	// These have fields of their own, or are not for people.
+	for _, key := range []string{"public", "retention_id"} {
+		delete(p.spec.Metadata, key)
+	}
+	var err error
+	if p.members, err = list[member](c.Context(), c.API, at("projects", found.Name, "members"), nil, 0); err != nil {
+		return nil, err
+	}
+	specs := []memberSpec{}
+	for _, m := range p.members {
+		specs = append(specs, m.spec())
+	}
+	p.spec.Members = &specs
+	query := url.Values{"scope": {"p"}, "project_id": {strconv.FormatInt(found.ID, 10)}}
+	if p.labels, err = list[label](c.Context(), c.API, "/labels", query, 0); err != nil {
+		return nil, err
+	}
+	p.spec.Labels = labelSpecs(p.labels)
+	if p.rules, err = list[immutableRule](c.Context(), c.API, at("projects", found.Name, "immutabletagrules"), nil, 0); err != nil {
+		return nil, err
+	}
+	rules := []immutableSpec{}
+	for _, rule := range p.rules {
+		rules = append(rules, rule.spec())
+	}
+	p.spec.ImmutableTags = &rules
+	full, err := get[struct {
+		Allowlist cveAllowlist `json:"cve_allowlist"`
+	}](c.Context(), c.API, at("projects", found.Name), nil)
+	if err != nil {
+		return nil, err
+	}
+	p.spec.Vulnerabilities = full.Allowlist.spec()
+	return p, nil
+}
+
+func labelSpecs(labels []label) *[]labelSpec {
+	specs := []labelSpec{}
+	for _, l := range labels {
+		specs = append(specs, labelSpec{Name: l.Name, Description: l.Description, Color: l.Color})
+	}
+	return &specs
+}
+
+func (m member) spec() memberSpec {
+	if m.Type == "g" {
+		return memberSpec{Group: m.Name, Role: m.Role}
+	}
+	return memberSpec{User: m.Name, Role: m.Role}
+}
+
+// quotaText is a limit that reads back to the same number of bytes.
+func quotaText(limit int64) string {
+	if limit < 0 {
+		return "unlimited"
+	}
+	return strconv.FormatInt(limit, 10)
+}
+
+// alteration is one change that makes the registry what a document says.
+type alteration struct {
+	// sign is + for what is made, - for what is taken away and ~ for what changes.
+	sign, what string
+	do         func(c *call) error
+}
+
+// request is an alteration by one request.
+func request(sign, what, method, path string, body any) alteration {
+	return alteration{sign, what, func(c *call) error {
+		_, err := c.change(c.Context(), method, path, body)
+		return err
+	}}
+}
+
+func importConfig(c *call) error {
+	wanted, err := readDocument(c.arguments[0], c.InOrStdin())
+	if err != nil {
+		return err
+	}
+	found, err := present(c)
+	if err != nil {
+		return err
+	}
+	alterations, err := found.alterations(wanted)
+	if err != nil {
+		return err
+	}
+	for _, a := range alterations {
+		_, _ = fmt.Fprintf(c.OutOrStdout(), "%s %s\n", a.sign, a.what)
+	}
+	switch {
+	case len(alterations) == 0:
+		return report(c, nil, "Nothing to change.")
+	case !c.on("yes"):
+		return fmt.Errorf("%d changes are to be made: make them with --yes", len(alterations))
+	}
+	for _, a := range alterations {
+		if err := a.do(c); err != nil {
+			return fmt.Errorf("%s: %w", a.what, err)
+		}
+	}
+	return report(c, nil, "Made %d changes.", len(alterations))
+}
