@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/api/apitest"
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity/local"
@@ -164,4 +166,15 @@ func TestDescription_isTheRouteTable(t *testing.T) {
 	}
 	page := server.Anonymous().Must(t, http.StatusOK, http.MethodGet, "/docs", nil)
 	require.Contains(t, page.Body, "/api/v2.0/projects/{project_name_or_id}")
+}
+
+func TestOperator_needsNoAccount(t *testing.T) {
+	server := apitest.Start(t, "sqlite")
+	request := httptest.NewRequest(http.MethodGet, api.Prefix+"/projects/absent", nil)
+	answer := httptest.NewRecorder()
+	server.API.ServeHTTP(answer, request.WithContext(api.AsOperator(t.Context())))
+	require.Equal(t, http.StatusNotFound, answer.Code, "a system administrator is told so: %s", answer.Body)
+	answer = httptest.NewRecorder()
+	server.API.ServeHTTP(answer, request)
+	require.Equal(t, http.StatusUnauthorized, answer.Code)
 }

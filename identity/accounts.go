@@ -60,11 +60,14 @@ func NewAccounts(reader UserReader, now func() time.Time) *Accounts {
 }
 
 // Check returns the principal with the system administration that it has now. It returns [ErrVoid] when the account no longer
-// stands, and another error when the database cannot tell. The anonymous principal always stands.
+// stands, and another error when the database cannot tell. The anonymous principal
+// and the operator always stand.
 func (a *Accounts) Check(ctx context.Context, p Principal) (Principal, error) {
 	switch p.Kind {
 	case KindAnonymous:
 		return Anonymous, nil
+	case KindOperator:
+		return Operator, nil
 	case KindUser:
 	default:
 		return Principal{}, ErrVoid

@@ -15,6 +15,8 @@ type Kind string
 const (
 	KindAnonymous Kind = "anonymous"
 	KindUser      Kind = "user"
+	// KindOperator is whoever commands the machine that the registry runs on, and so needs no account in it.
+	KindOperator Kind = "operator"
 )
 
 // Principal is who is calling.
@@ -29,6 +31,9 @@ type Principal struct {
 
 // Anonymous is the caller who proved nothing.
 var Anonymous = Principal{Kind: KindAnonymous, Name: "anonymous"}
+
+// Operator is the operator of the machine, through Berth's own commands.
+var Operator = Principal{Kind: KindOperator, Name: "berth command", SystemAdmin: true}
 
 // Source proves principals by name and password.
 type Source interface {
