@@ -24,6 +24,17 @@ const (
 	UserUpdated     Kind = "user_updated"
 	UserDeleted     Kind = "user_deleted"
 	SettingsUpdated Kind = "settings_updated"
+
+	// ManifestPulled, LoggedIn and LoginFailed are written some seconds after the act, many at a time: an act that changes nothing
+	// does not wait for a write. A crash loses those of the last seconds.
+	ManifestPulled Kind = "manifest_pulled"
+	LoggedIn       Kind = "logged_in"
+	LoginFailed    Kind = "login_failed"
+	LoggedOut      Kind = "logged_out"
+	// Refused tells of an act that the actor may not do; Attempt is the kind that it would have been. Written as those above.
+	Refused Kind = "refused"
+	// EventsDropped says that Size events of the kind Attempt came faster than they could be written, and are missing.
+	EventsDropped Kind = "events_dropped"
 )
 
 // Actor is who does something, and through which request.
@@ -61,5 +72,7 @@ type Event struct {
 	Size       int64
 	// Subject is the user, project or role that a permission change is about.
 	Subject string
+	// Attempt is what was refused; see [Refused].
+	Attempt Kind
 	At      time.Time
 }

@@ -159,5 +159,8 @@ type Event struct {
 	ID int64
 	// Transaction is the database's number of the transaction that wrote it; see [EventCursor].
 	Transaction int64
+	// ProjectID is that of the event's project when it was written, 0 when there was none of that name: another project may be
+	// called so later.
+	ProjectID int64
 	event.Event
 }

@@ -79,7 +79,7 @@ func testEvents(t *testing.T, f fixture) {
 	sent := event.Event{
 		Kind: event.TagMoved, Actor: "alice", Credential: "token", RequestID: "r", Address: "192.0.2.1", Project: "library",
 		Repository: "library/app", Digest: "sha256:x", Tag: "latest", MediaType: oci.MediaTypeImageIndex, Size: 1 << 40, Subject: "s",
-		At: time.Date(2030, 1, 1, 0, 0, 0, 1000, time.UTC),
+		Attempt: event.TagDeleted, At: time.Date(2030, 1, 1, 0, 0, 0, 1000, time.UTC),
 	}
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
 		if err := tx.AppendEvent(ctx, sent); err != nil {
@@ -91,10 +91,12 @@ func testEvents(t *testing.T, f fixture) {
 	require.NoError(t, err)
 	require.Len(t, events, 1)
 	require.Equal(t, sent, events[0].Event)
+	require.Equal(t, f.project.ID, events[0].ProjectID)
 	events, err = f.Events(ctx, events[0].Cursor(), 10)
 	require.NoError(t, err)
 	require.Len(t, events, 1)
 	require.Equal(t, event.TagDeleted, events[0].Kind)
+	require.Zero(t, events[0].ProjectID)
 	require.WithinDuration(t, time.Now(), events[0].At, time.Minute)
 	events, err = f.Events(ctx, events[0].Cursor(), 10)
 	require.NoError(t, err)

@@ -33,7 +33,8 @@ func TestSchema_sameOnBothEngines(t *testing.T) {
 	require.Greater(t, len(columns), 80)
 	require.ElementsMatch(t, columns, names(t, "pgx", url, `
 		SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN ' NOT NULL' ELSE '' END
-		FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'goose_db_version'`))
+		FROM information_schema.columns JOIN pg_tables ON schemaname = table_schema AND tablename = table_name
+		WHERE table_schema = 'public' AND table_name <> 'goose_db_version'`))
 
 	indexes := names(t, "sqlite", path, `SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`)
 	require.NotEmpty(t, indexes)
