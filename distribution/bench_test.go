@@ -1,9 +1,12 @@
 package distribution_test
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,6 +58,32 @@ func BenchmarkBlob_64KiB(b *testing.B) {
 	digest := oci.SHA256.FromBytes(content)
 	require.Equal(b, digest, s.pushBlob("library/app", content))
 	fetch(b, s, blobPath("library/app", digest), len(content))
+}
+
+// BenchmarkPush_manifest is the request that ends a push: of another image each time, of two blobs that the repository has.
+func BenchmarkPush_manifest(b *testing.B) {
+	s := newServer(b, nil)
+	config, layer := s.pushBlob("library/app", []byte("{}")), s.pushBlob("library/app", []byte("layer"))
+	var pushed atomic.Int64
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			n := pushed.Add(1)
+			manifest := imageOf(config, layer, "", fmt.Sprintf("application/vnd.test.n%d", n))
+			request, _ := http.NewRequest("PUT", fmt.Sprintf("%s/v2/library/app/manifests/t%d", s.url, n%100), bytes.NewReader(manifest))
+			request.Header.Set("Content-Type", oci.MediaTypeImageManifest)
+			answer, err := client.Do(request)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusCreated {
+				b.Errorf("status %d", answer.StatusCode)
+				return
+			}
+		}
+	})
 }
 
 // sink is a response that costs nothing, to see what the handler itself does.
