@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddypki"
 
+	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/storage"
 )
@@ -53,8 +54,8 @@ type App struct {
 	// host of each request.
 	ExternalURL string `json:"external_url,omitempty"`
 
-	// TokenLifetime is how long an access token is good for: between a minute and a day. A permission that is taken away counts
-	// at once, whatever the lifetime. Default: 30m.
+	// TokenLifetime is how long an access token is good for: between a minute and an hour. A permission that is taken away counts
+	// at once, whatever the lifetime. It pins the setting token_expiration. Default: what the setting says, 30m.
 	TokenLifetime caddy.Duration `json:"token_lifetime,omitempty"`
 
 	// RefreshTokenLifetime is how long `docker login` lasts where the client keeps a refresh token. Default: 720h.
@@ -62,6 +63,10 @@ type App struct {
 
 	// UploadExpiry is how long an upload may rest before it is forgotten and what it stored removed. Default: 24h.
 	UploadExpiry caddy.Duration `json:"upload_expiry,omitempty"`
+
+	// Settings are values of what administrators otherwise configure at run time, by the names of the configuration API. What is
+	// given here wins over the database and cannot be changed while the registry runs.
+	Settings map[string]string `json:"settings,omitempty"`
 
 	context  caddy.Context
 	settings settings
@@ -72,7 +77,6 @@ type App struct {
 // The defaults of [App].
 const (
 	defaultDataDir              = "./data"
-	defaultTokenLifetime        = 30 * time.Minute
 	defaultRefreshTokenLifetime = 30 * 24 * time.Hour
 	defaultUploadExpiry         = 24 * time.Hour
 )
@@ -130,10 +134,10 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.databaseModule = caddy.GetModuleID(database)
 	a.settings.storage = backend.(storage.Opener)
 	a.settings.storageModule = caddy.GetModuleID(backend)
-	a.settings.tokenLifetime = orDefault(a.TokenLifetime, defaultTokenLifetime)
+	a.settings.tokenLifetime = time.Duration(a.TokenLifetime)
 	a.settings.refreshTokenLifetime = orDefault(a.RefreshTokenLifetime, defaultRefreshTokenLifetime)
 	a.settings.uploadExpiry = orDefault(a.UploadExpiry, defaultUploadExpiry)
-	return nil
+	return a.pinSettings()
 }
 
 func (a *App) resolveTexts() error {
@@ -184,12 +188,12 @@ func orDefault(configured caddy.Duration, fallback time.Duration) time.Duration 
 // Validate refuses settings that cannot work.
 func (a *App) Validate() error {
 	s := a.settings
-	if s.tokenLifetime < time.Minute || s.tokenLifetime > time.Hour {
+	if s.tokenLifetime != 0 && (s.tokenLifetime < token.MinLifetime || s.tokenLifetime > token.MaxLifetime) {
 		return fmt.Errorf("token_lifetime is %s: it must be between 1m and 1h, as clients take less for a minute and a token that leaks is good until its end", s.tokenLifetime)
 	}
-	if s.refreshTokenLifetime < s.tokenLifetime {
+	if shortest := max(s.tokenLifetime, token.MinLifetime); s.refreshTokenLifetime < shortest {
 		return fmt.Errorf("refresh_token_lifetime is %s: it must not be shorter than token_lifetime, which is %s",
-			s.refreshTokenLifetime, s.tokenLifetime)
+			s.refreshTokenLifetime, shortest)
 	}
 	if s.uploadExpiry < time.Minute {
 		return fmt.Errorf("upload_expiry is %s: it must be at least 1m, or uploads expire between two requests", s.uploadExpiry)

@@ -41,6 +41,7 @@ var appOptions = []appOption{
 	{"external_url", text(func(a *App) *string { return &a.ExternalURL })},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
 	{"secret_key", text(func(a *App) *string { return &a.SecretKey })},
+	{"settings", (*App).readSettings},
 	{"storage", (*App).readStorage},
 	{"token_lifetime", duration(func(a *App) *caddy.Duration { return &a.TokenLifetime })},
 	{"upload_expiry", duration(func(a *App) *caddy.Duration { return &a.UploadExpiry })},
@@ -58,6 +59,9 @@ var appOptions = []appOption{
 //	    token_lifetime         <duration>
 //	    refresh_token_lifetime <duration>
 //	    upload_expiry          <duration>
+//	    settings {
+//	        <name> <value>
+//	    }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/distribution"
@@ -103,7 +104,8 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
-	tokens, err := openTokens(ctx, settings, store, box)
+	configuration := setting.New(setting.Options{Store: store, Box: box, Pinned: settings.pinned})
+	tokens, err := openTokens(ctx, settings, store, box, configuration)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
-		Store: store, Policy: authorizer, Login: login, Settings: setting.New(setting.Options{Store: store, Box: box}), Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
+		Store: store, Policy: authorizer, Login: login, Settings: configuration, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
 	})
 	return nil
 }
@@ -172,14 +174,24 @@ func openBox(settings settings) (*secret.Box, error) {
 	return secret.New(master)
 }
 
-func openTokens(ctx context.Context, settings settings, store *metadata.Store, box *secret.Box) (*token.Tokens, error) {
+func openTokens(ctx context.Context, settings settings, store *metadata.Store, box *secret.Box, configuration *setting.Settings) (*token.Tokens, error) {
 	ring, err := token.OpenRing(ctx, token.RingOptions{
-		Store: store, Box: box, MaxTokenLifetime: max(settings.tokenLifetime, settings.refreshTokenLifetime),
+		Store: store, Box: box, MaxTokenLifetime: max(token.MaxLifetime, settings.refreshTokenLifetime),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open token keys: %w", err)
 	}
-	return token.New(token.Options{Ring: ring, Lifetime: settings.tokenLifetime, RefreshLifetime: settings.refreshTokenLifetime})
+	lifetime := func(ctx context.Context) time.Duration {
+		if settings.tokenLifetime != 0 {
+			return settings.tokenLifetime
+		}
+		values, err := configuration.Values(ctx)
+		if err != nil {
+			return token.DefaultLifetime
+		}
+		return time.Duration(values.Number(setting.TokenExpiration)) * time.Minute
+	}
+	return token.New(token.Options{Ring: ring, Lifetime: lifetime, RefreshLifetime: settings.refreshTokenLifetime})
 }
 
 // openAdministration opens the database alone, for a command that runs without a server.

@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -26,6 +28,8 @@ type settings struct {
 	tokenLifetime        time.Duration
 	refreshTokenLifetime time.Duration
 	uploadExpiry         time.Duration
+	// pinned are the settings that the configuration file has taken over; tokenLifetime is 0 when it has not.
+	pinned map[*setting.Key]any
 }
 
 // databaseIdentity is equal for settings that name the same database.
@@ -42,7 +46,18 @@ func (s settings) storageIdentity() string {
 // first start only.
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
-		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String())
+		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity())
+}
+
+// pinnedIdentity is equal for the same pinned values.
+func (s settings) pinnedIdentity() string {
+	var parts []string
+	for _, key := range setting.Keys() {
+		if value, pinned := s.pinned[key]; pinned {
+			parts = append(parts, key.Name, fmt.Sprint(value))
+		}
+	}
+	return fingerprint(parts...)
 }
 
 func fingerprint(parts ...string) string {

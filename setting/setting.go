@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -91,13 +92,12 @@ func (s *Settings) Values(ctx context.Context) (Values, error) {
 	return s.memory.Get(ctx, struct{}{})
 }
 
-// Update changes the values of keys, all or none, with its event. The values are as [encoding/json] decodes them with numbers as
-// float64 or json.Number, or of the key's own type. The error is a [*fault.Error] when a value has the wrong type or its key is
-// pinned to another value.
+// Update changes the values of keys, all or none, with its event. The values are as [Key.Check] takes them. The error is a
+// [*fault.Error] when a value is not what its key can be, or its key is pinned to another value.
 func (s *Settings) Update(ctx context.Context, actor event.Actor, changes map[*Key]any) error {
 	converted := make(map[*Key]any, len(changes))
 	for key, value := range changes {
-		value, err := key.convert(value)
+		value, err := key.Check(value)
 		if err != nil {
 			return err
 		}
@@ -109,8 +109,19 @@ func (s *Settings) Update(ctx context.Context, actor event.Actor, changes map[*K
 		}
 		converted[key] = value
 	}
+	if len(converted) == 0 {
+		return nil
+	}
+	before, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	maps.Copy(before.set, converted)
+	if err := checkTogether(before); err != nil {
+		return err
+	}
 	ordered := slices.SortedFunc(maps.Keys(converted), func(a, b *Key) int { return strings.Compare(a.Name, b.Name) })
-	err := s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	err = s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		names := make([]string, 0, len(ordered))
 		for _, key := range ordered {
 			encoded, err := s.encode(key, converted[key])
@@ -137,8 +148,17 @@ func (s *Settings) Update(ctx context.Context, actor event.Actor, changes map[*K
 func (k *Key) convert(value any) (any, error) {
 	switch v := value.(type) {
 	case string:
-		if k.Kind == Text || k.Kind == Secret {
+		switch k.Kind {
+		case Text, Secret:
 			return v, nil
+		case Number:
+			if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
+				return n, nil
+			}
+		case Switch:
+			if v == "true" || v == "false" {
+				return v == "true", nil
+			}
 		}
 	case bool:
 		if k.Kind == Switch {

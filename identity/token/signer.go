@@ -41,8 +41,9 @@ const verifiedTokens = 8192
 // Options set [Tokens] up.
 type Options struct {
 	Ring *Ring
-	// Lifetime is that of access tokens; 0 means [DefaultLifetime].
-	Lifetime time.Duration
+	// Lifetime says how long an access token lives that is signed now; it is kept between [MinLifetime] and [MaxLifetime]. nil means
+	// [DefaultLifetime].
+	Lifetime func(ctx context.Context) time.Duration
 	// RefreshLifetime is that of refresh tokens; 0 means [DefaultRefreshLifetime].
 	RefreshLifetime time.Duration
 	// Now is the clock; nil means time.Now.
@@ -55,10 +56,10 @@ type Tokens struct {
 	verified *lru.Cache[[sha256.Size]byte, *Claims]
 }
 
-// New returns the signer and verifier. It returns an error when a lifetime is out of bounds.
+// New returns the signer and verifier. It returns an error when the lifetime of refresh tokens is out of bounds.
 func New(options Options) (*Tokens, error) {
-	if options.Lifetime == 0 {
-		options.Lifetime = DefaultLifetime
+	if options.Lifetime == nil {
+		options.Lifetime = func(context.Context) time.Duration { return DefaultLifetime }
 	}
 	if options.RefreshLifetime == 0 {
 		options.RefreshLifetime = DefaultRefreshLifetime
@@ -66,12 +67,9 @@ func New(options Options) (*Tokens, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	if options.Lifetime < MinLifetime || options.Lifetime > MaxLifetime {
-		return nil, fmt.Errorf("token lifetime %s is not between %s and %s", options.Lifetime, MinLifetime, MaxLifetime)
-	}
-	if options.RefreshLifetime < options.Lifetime || options.RefreshLifetime > options.Ring.options.MaxTokenLifetime {
-		return nil, fmt.Errorf("refresh token lifetime %s is not between the token lifetime %s and %s, for which keys are kept",
-			options.RefreshLifetime, options.Lifetime, options.Ring.options.MaxTokenLifetime)
+	if options.RefreshLifetime < MinLifetime || options.RefreshLifetime > options.Ring.options.MaxTokenLifetime {
+		return nil, fmt.Errorf("refresh token lifetime %s is not between %s and %s, for which keys are kept",
+			options.RefreshLifetime, MinLifetime, options.Ring.options.MaxTokenLifetime)
 	}
 	verified, err := lru.New[[sha256.Size]byte, *Claims](verifiedTokens)
 	if err != nil {
@@ -80,15 +78,12 @@ func New(options Options) (*Tokens, error) {
 	return &Tokens{options: options, verified: verified}, nil
 }
 
-// Lifetime returns that of access tokens.
-func (t *Tokens) Lifetime() time.Duration { return t.options.Lifetime }
-
 // Ring returns the keys.
 func (t *Tokens) Ring() *Ring { return t.options.Ring }
 
 // Issue signs an access token for the principal. It returns an error only when there is no key to sign with.
 func (t *Tokens) Issue(ctx context.Context, principal identity.Principal, credential string, access []Grant) (string, Claims, error) {
-	claims := t.claims(principal, credential, t.options.Lifetime)
+	claims := t.claims(principal, credential, min(max(t.options.Lifetime(ctx), MinLifetime), MaxLifetime))
 	claims.Audience = audienceAccess
 	claims.Access = access
 	if claims.Access == nil {

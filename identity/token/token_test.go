@@ -231,11 +231,26 @@ func TestVerify_expiredWhileCached(t *testing.T) {
 func TestNew_refusesLifetimes(t *testing.T) {
 	c := newClock()
 	ring := gateway(t, sqlitetest.Open(t), c).Ring()
-	for _, options := range []token.Options{
-		{Lifetime: time.Second}, {Lifetime: 2 * time.Hour}, {RefreshLifetime: time.Minute}, {RefreshLifetime: 365 * 24 * time.Hour},
-	} {
+	for _, options := range []token.Options{{RefreshLifetime: time.Second}, {RefreshLifetime: 365 * 24 * time.Hour}} {
 		options.Ring = ring
 		_, err := token.New(options)
 		require.ErrorContains(t, err, "lifetime")
+	}
+}
+
+func TestIssue_lifetimeOfTheMoment(t *testing.T) {
+	c := newClock()
+	lifetime := 10 * time.Minute
+	tokens, err := token.New(token.Options{
+		Ring: gateway(t, sqlitetest.Open(t), c).Ring(), Now: c.now, Lifetime: func(context.Context) time.Duration { return lifetime },
+	})
+	require.NoError(t, err)
+	for set, want := range map[time.Duration]time.Duration{
+		10 * time.Minute: 10 * time.Minute, 20 * time.Minute: 20 * time.Minute, time.Second: token.MinLifetime, 48 * time.Hour: token.MaxLifetime,
+	} {
+		lifetime = set
+		_, claims, err := tokens.Issue(t.Context(), alice, "basic", nil)
+		require.NoError(t, err)
+		require.Equal(t, c.now().Add(want).Unix(), claims.Expires)
 	}
 }
