@@ -53,7 +53,7 @@ func NewAccounts(reader UserReader, now func() time.Time) *Accounts {
 			return Standing{}, 0, fmt.Errorf("read user %d: %w", id, err)
 		}
 		return Standing{
-			Exists: true, Disabled: user.Disabled, SystemAdmin: user.Administers(), CredentialVersion: user.CredentialVersion,
+			Exists: true, Disabled: user.ShutOut(), SystemAdmin: user.Administers(), CredentialVersion: user.CredentialVersion,
 		}, AccountStaleness, nil
 	}
 	return &Accounts{memory: fresh.New(source, fresh.Options{Size: rememberedAccounts, Stale: AccountOutage, Now: now})}

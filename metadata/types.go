@@ -39,7 +39,10 @@ type User struct {
 	// DirectoryAdmin tells that a group of the user's makes system administrators; DirectoryReadAt is when the groups were read.
 	DirectoryAdmin  bool
 	DirectoryReadAt time.Time
-	// CredentialVersion grows when the password changes or the user is disabled; what was signed for an earlier version is void.
+	// DirectoryGone tells that the directory has the user no more, or has shut them out.
+	DirectoryGone bool
+	// CredentialVersion grows when the password changes or the user is disabled or gone; what was signed for an earlier version is
+	// void.
 	CredentialVersion int64
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
@@ -47,6 +50,29 @@ type User struct {
 
 // Administers reports whether the user is a system administrator, by their own flag or through a group.
 func (u User) Administers() bool { return u.SystemAdmin || u.DirectoryAdmin }
+
+// ShutOut reports whether the user may not log in, by an administrator's word or by the directory's.
+func (u User) ShutOut() bool { return u.Disabled || u.DirectoryGone }
+
+// The kinds of [UserGroup], by Harbor's numbers.
+const (
+	GroupLDAP = 1
+	GroupHTTP = 2
+	GroupOIDC = 3
+)
+
+// UserGroup is a group of users that comes from outside; its members are those who were in it at their last login.
+type UserGroup struct {
+	ID   int64
+	Name string
+	Kind int
+	// DN is the distinguished name of an LDAP group as it was given, "" for other kinds.
+	DN string
+	// Key is by what the group is known where it comes from, in one spelling; empty stands for the name.
+	Key       string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
 
 // Project is the namespace before the first slash of a repository's name, and the unit of permission.
 type Project struct {

@@ -7,16 +7,18 @@ import (
 )
 
 const userColumns = `id, name, email, real_name, comment, source, COALESCE(external_id, ''), password_hash, system_admin, directory_admin,
-	disabled, credential_version, directory_read_at, created_at, updated_at`
+	disabled, credential_version, directory_read_at, directory_gone, created_at, updated_at`
 
 // SourceLocal is the source of users whom their password here proves.
 const SourceLocal = "local"
 
 var (
-	userByName = define("user by name", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL`)
-	userByID   = define("user by id", `SELECT `+userColumns+` FROM users WHERE id = $1 AND deleted_at IS NULL`)
-	lockUser   = define("lock user", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL {for update}`)
-	usersPage  = define("users", `SELECT `+userColumns+` FROM users WHERE name > $1 AND deleted_at IS NULL ORDER BY name LIMIT $2`)
+	userByName     = define("user by name", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL`)
+	userByID       = define("user by id", `SELECT `+userColumns+` FROM users WHERE id = $1 AND deleted_at IS NULL`)
+	lockUser       = define("lock user", `SELECT `+userColumns+` FROM users WHERE name = $1 AND deleted_at IS NULL {for update}`)
+	lockUserByID   = define("lock user by id", `SELECT `+userColumns+` FROM users WHERE id = $1 AND deleted_at IS NULL {for update}`)
+	userByExternal = define("user by external id", `SELECT `+userColumns+` FROM users WHERE source = $1 AND external_id = $2 AND deleted_at IS NULL`)
+	usersPage      = define("users", `SELECT `+userColumns+` FROM users WHERE name > $1 AND deleted_at IS NULL ORDER BY name LIMIT $2`)
 
 	insertUser = define("create user", `
 		INSERT INTO users (name, email, real_name, comment, source, external_id, password_hash, system_admin, directory_admin, disabled,
@@ -25,8 +27,8 @@ var (
 		RETURNING `+userColumns)
 	updateUser = define("update user", `
 		UPDATE users SET name = $2, email = $3, real_name = $4, comment = $5, external_id = NULLIF(CAST($6 AS TEXT), ''), password_hash = $7,
-			system_admin = $8, directory_admin = $9, disabled = $10, directory_read_at = $11,
-			credential_version = credential_version + CASE WHEN password_hash <> $7 OR disabled <> $10 THEN 1 ELSE 0 END,
+			system_admin = $8, directory_admin = $9, disabled = $10, directory_read_at = $11, directory_gone = $13,
+			credential_version = credential_version + CASE WHEN password_hash <> $7 OR disabled <> $10 OR directory_gone <> $13 THEN 1 ELSE 0 END,
 			updated_at = $12
 		WHERE id = $1 AND deleted_at IS NULL
 		RETURNING `+userColumns)
@@ -43,7 +45,7 @@ var (
 
 func scanUser(r row, u *User) error {
 	return r.Scan(&u.ID, &u.Name, &u.Email, &u.RealName, &u.Comment, &u.Source, &u.ExternalID, &u.PasswordHash, &u.SystemAdmin,
-		&u.DirectoryAdmin, &u.Disabled, &u.CredentialVersion, moment{&u.DirectoryReadAt}, moment{&u.CreatedAt}, moment{&u.UpdatedAt})
+		&u.DirectoryAdmin, &u.Disabled, &u.CredentialVersion, moment{&u.DirectoryReadAt}, &u.DirectoryGone, moment{&u.CreatedAt}, moment{&u.UpdatedAt})
 }
 
 // UserByName returns a user, or [ErrNotFound].
@@ -57,6 +59,16 @@ func (t *Tx) LockUser(ctx context.Context, name string) (User, error) {
 	return one(ctx, t.Reader, lockUser, scanUser, name)
 }
 
+// LockUserByID is [Tx.LockUser] by the id.
+func (t *Tx) LockUserByID(ctx context.Context, id int64) (User, error) {
+	return one(ctx, t.Reader, lockUserByID, scanUser, id)
+}
+
+// UserByExternalID returns the user whom a source knows by that name, or [ErrNotFound].
+func (r Reader) UserByExternalID(ctx context.Context, source, externalID string) (User, error) {
+	return one(ctx, r, userByExternal, scanUser, source, externalID)
+}
+
 // UserByID returns a user, or [ErrNotFound].
 func (r Reader) UserByID(ctx context.Context, id int64) (User, error) {
 	return one(ctx, r, userByID, scanUser, id)
@@ -65,6 +77,32 @@ func (r Reader) UserByID(ctx context.Context, id int64) (User, error) {
 // Users returns up to n users whose names come after the given one, in the order of names; all of them when n is negative.
 func (r Reader) Users(ctx context.Context, after string, n int) ([]User, error) {
 	return all(ctx, r, usersPage, scanUser, after, limit(n))
+}
+
+// userListing is the listing of users for callers who filter, sort and turn pages.
+var userListing = listing[User]{
+	name: "list users", columns: userColumns, from: "users", order: "name", scan: scanUser,
+	fields: map[string]field{
+		"user_id":       {"id", numberField},
+		"username":      {"name", textField},
+		"email":         {"email", textField},
+		"realname":      {"real_name", textField},
+		"comment":       {"comment", textField},
+		"sysadmin_flag": {"system_admin", switchField},
+		"creation_time": {"created_at", momentField},
+		"update_time":   {"updated_at", momentField},
+	},
+}
+
+// ListUsers returns a page of the users and how many there are. The error wraps [ErrQuery] when they cannot be filtered like that.
+func (r Reader) ListUsers(ctx context.Context, q Query) ([]User, int64, error) {
+	const present = "deleted_at IS NULL"
+	rows, err := userListing.page(ctx, r, q, present)
+	if err != nil {
+		return nil, 0, err
+	}
+	total, err := userListing.count(ctx, r, q, present)
+	return rows, total, err
 }
 
 // CreateUser adds a user and returns the row with its id, version and times. It returns [ErrExists] when the name is taken.
@@ -78,10 +116,11 @@ func (t *Tx) CreateUser(ctx context.Context, u User) (User, error) {
 }
 
 // UpdateUser writes all fields of the user with that id but its version and times, and returns the row. The version grows when
-// the password's hash or the disabled flag changes. It returns [ErrNotFound], or [ErrExists] when the new name is taken.
+// the password's hash, the disabled flag or that the directory has the user no more changes. It returns [ErrNotFound], or
+// [ErrExists] when the new name is taken.
 func (t *Tx) UpdateUser(ctx context.Context, u User) (User, error) {
 	return one(ctx, t.Reader, updateUser, scanUser, u.ID, u.Name, u.Email, u.RealName, u.Comment, u.ExternalID, u.PasswordHash,
-		u.SystemAdmin, u.DirectoryAdmin, u.Disabled, micros(u.DirectoryReadAt), micros(now()))
+		u.SystemAdmin, u.DirectoryAdmin, u.Disabled, micros(u.DirectoryReadAt), micros(now()), u.DirectoryGone)
 }
 
 // RehashPassword replaces a hash by another of the same password; the user's version stays. It returns [ErrNotFound] when the

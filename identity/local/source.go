@@ -62,7 +62,7 @@ func (s *Source) Authenticate(ctx context.Context, credentials identity.Credenti
 		return identity.Principal{}, fmt.Errorf("check password of user %d: %w", user.ID, err)
 	case unknown:
 		return identity.Principal{}, identity.ErrUnknown
-	case !right || user.Disabled:
+	case !right || user.ShutOut():
 		return identity.Principal{}, identity.ErrCredentials
 	}
 	if params != s.params {

@@ -34,6 +34,8 @@ func Run(t *testing.T, engine Engine) {
 		run  func(*testing.T, fixture)
 	}{
 		{"Users", testUsers},
+		{"UserLists", testUserLists},
+		{"Groups", testGroups},
 		{"Projects", testProjects},
 		{"Members", testMembers},
 		{"Repositories", testRepositories},
@@ -63,6 +65,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceUnlink", testRaceUnlink},
 		{"RaceEvents", testRaceEvents},
 		{"RaceUsers", testRaceUsers},
+		{"RaceGroups", testRaceGroups},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
