@@ -50,11 +50,8 @@ func Run(t *testing.T, engine Engine) {
 		{"Catalog", testCatalog},
 		{"Uploads", testUploads},
 		{"Events", testEvents},
-		{"Followers", testFollowers},
-		{"EventsRead", testEventsRead},
-		{"AuditEntries", testAuditEntries},
-		{"AuditDeletion", testAuditDeletion},
 		{"Keys", testKeys},
+		{"Sessions", testSessions},
 		{"Settings", testSettings},
 		{"Rollback", testRollback},
 		{"Fault", testFault},
@@ -70,7 +67,6 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceEvents", testRaceEvents},
 		{"RaceUsers", testRaceUsers},
 		{"RaceGroups", testRaceGroups},
-		{"RaceAudit", testRaceAudit},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
