@@ -25,6 +25,7 @@ const (
 	credentialBasic     = "basic"
 	credentialAnonymous = "anonymous"
 	credentialCommand   = "command"
+	credentialSession   = "session"
 )
 
 // operatorKey marks the context of the operator's requests.

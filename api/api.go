@@ -12,10 +12,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/setting"
@@ -24,15 +26,20 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Policy, Login and Settings are required.
+// Options are what an [API] stands on. Store, Policy, Login, Sessions and Settings are required.
 type Options struct {
 	Store    *metadata.Store
 	Policy   policy.Authorizer
 	Settings *setting.Settings
 	// Login proves names and passwords.
 	Login identity.Source
+	// Sessions keep browsers logged in.
+	Sessions *session.Sessions
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
+	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme
+	// and the request's host.
+	Base func(r *http.Request) string
 	// Address returns the client's network address; nil takes the connection's.
 	Address func(r *http.Request) string
 	// RequestID returns the id of a request; nil means that requests have none.
@@ -42,15 +49,20 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// API answers requests under [Prefix].
+// API answers requests under [Prefix] and [EntrancePrefix].
 type API struct {
 	options Options
 	mux     *http.ServeMux
 	routes  []Route
+	// origins tells forms of our own pages from those of other sites.
+	origins *http.CrossOriginProtection
 }
 
 // New returns the API. It panics when the route table contradicts itself, which no configuration can cause.
 func New(options Options) *API {
+	if options.Base == nil {
+		options.Base = connectionBase
+	}
 	if options.Address == nil {
 		options.Address = connectionAddress
 	}
@@ -63,13 +75,17 @@ func New(options Options) *API {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{options: options, mux: http.NewServeMux()}
+	a := &API{options: options, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+	a.options.Authenticators = append(slices.Clone(options.Authenticators), bySession{a})
 	for _, resource := range a.resources() {
 		a.routes = append(a.routes, resource...)
 	}
 	a.routes = append(a.routes, a.descriptionRoutes()...)
 	for _, route := range a.routes {
 		a.mux.HandleFunc(route.Method+" "+Prefix+route.Path, a.handler(route))
+	}
+	for _, e := range a.entrances() {
+		a.mux.HandleFunc(e.method+" "+e.path, a.enterBy(e))
 	}
 	return a
 }
@@ -80,6 +96,9 @@ func (a *API) Routes() []Route { return a.routes }
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = tidy(r)
+	if !a.guardSession(w, r) {
+		return
+	}
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
 		a.mux.ServeHTTP(w, r)
@@ -134,6 +153,13 @@ func tidy(r *http.Request) *http.Request {
 	u.RawQuery = r.URL.RawQuery
 	tidied.URL = u
 	return tidied
+}
+
+func connectionBase(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
 }
 
 func connectionAddress(r *http.Request) string {

@@ -7,6 +7,7 @@ func (a *API) resources() [][]Route {
 	return [][]Route{
 		a.systemRoutes(),
 		a.projectRoutes(),
+		a.sessionRoutes(),
 	}
 }
 

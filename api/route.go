@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"reflect"
 
-	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 )
@@ -94,13 +93,9 @@ func (a *API) handler(route Route) http.HandlerFunc {
 }
 
 func (a *API) answer(c *Call) (any, error) {
-	caller, err := a.authenticate(c.writer, c.Request)
+	err := c.authenticate()
 	if err != nil {
 		return nil, err
-	}
-	c.Caller = caller
-	if caller.Principal.Kind != identity.KindAnonymous {
-		a.options.Proven(c.Request, caller.Principal)
 	}
 	permission := c.route.Permission
 	switch permission.Scope {

@@ -28,7 +28,7 @@ const startPatience = 5 * time.Second
 const (
 	// faceRegistry is what container clients speak: /v2 and the token service.
 	faceRegistry = "registry"
-	// faceAPI is /api/v2.0.
+	// faceAPI is /api/v2.0, and /c, where browsers log in.
 	faceAPI = "api"
 )
 
@@ -43,7 +43,7 @@ var allFaces = []string{faceRegistry, faceAPI}
 //	{http.berth.route}        the name of the route, as in the metrics
 //	{http.auth.user.id}       the user whose credentials the request has proven; user_id in the access log
 type Handler struct {
-	// Faces are "registry" (/v2 and the token service) and "api" (/api/v2.0). Default: all.
+	// Faces are "registry" (/v2 and the token service) and "api" (/api/v2.0 and /c, where browsers log in). Default: all.
 	Faces []string `json:"faces,omitempty"`
 
 	app *App
@@ -142,7 +142,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, ser
 		services.keys.ServeHTTP(w, r)
 	case routeCertificate:
 		h.app.serveCertificate(w, r)
-	case routeAPI:
+	case routeAPI, routeEntrance:
 		services.api.ServeHTTP(w, r)
 	case routeLanding:
 		serveLanding(w, r)

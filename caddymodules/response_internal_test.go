@@ -88,6 +88,8 @@ func TestRouteOf_repositoriesMayBeCalledLikeRoutes(t *testing.T) {
 		"/":                                routeLanding,
 		"/service/token":                   routeToken,
 		"/api/v2.0/ping":                   routeAPI,
+		"/c/login":                         routeEntrance,
+		"/c":                               routeUnknown,
 	} {
 		require.Equal(t, want, routeOf(path).name, path)
 	}

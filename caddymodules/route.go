@@ -20,6 +20,7 @@ const (
 	routeKeys        = "token_keys"
 	routeCertificate = "certificate"
 	routeAPI         = "api"
+	routeEntrance    = "entrance"
 	routeLanding     = "landing"
 	routeUnknown     = "unknown"
 )
@@ -52,6 +53,9 @@ func routeOf(path string) route {
 	}
 	if strings.HasPrefix(path, api.Prefix+"/") {
 		return route{name: routeAPI, face: faceAPI}
+	}
+	if strings.HasPrefix(path, api.EntrancePrefix+"/") {
+		return route{name: routeEntrance, face: faceAPI}
 	}
 	if strings.HasPrefix(path, "/api/") {
 		return route{name: routeUnknown, face: faceAPI}

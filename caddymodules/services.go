@@ -15,6 +15,7 @@ import (
 	"github.com/berth-registry/berth/distribution/auth"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
@@ -127,7 +128,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
-		Store: store, Policy: authorizer, Login: login, Settings: configuration, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
+		Store: store, Policy: authorizer, Login: login, Settings: configuration,
+		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: configuration, Login: login, Box: box, Logger: s.logger}),
+		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
 	})
 	return nil
 }

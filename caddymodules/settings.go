@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -58,6 +59,14 @@ func (s settings) pinnedIdentity() string {
 		}
 	}
 	return fingerprint(parts...)
+}
+
+// base is how the client reaches the registry.
+func (s settings) base(r *http.Request) string {
+	if s.externalURL != "" {
+		return strings.TrimRight(s.externalURL, "/")
+	}
+	return clientScheme(r) + "://" + r.Host
 }
 
 func fingerprint(parts ...string) string {

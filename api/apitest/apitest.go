@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
@@ -42,6 +43,7 @@ type Server struct {
 	Policy   *policy.RBAC
 	Box      *secret.Box
 	Settings *setting.Settings
+	Sessions *session.Sessions
 }
 
 // Engines are the databases that a test runs on.
@@ -72,7 +74,8 @@ func Start(t testing.TB, engine string) *Server {
 	s.Box, err = secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
 	require.NoError(t, err)
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
-	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Settings: s.Settings})
+	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
+	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings})
 	server := httptest.NewServer(s.API)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
