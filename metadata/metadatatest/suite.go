@@ -50,6 +50,10 @@ func Run(t *testing.T, engine Engine) {
 		{"Catalog", testCatalog},
 		{"Uploads", testUploads},
 		{"Events", testEvents},
+		{"Followers", testFollowers},
+		{"EventsRead", testEventsRead},
+		{"AuditEntries", testAuditEntries},
+		{"AuditDeletion", testAuditDeletion},
 		{"Keys", testKeys},
 		{"Sessions", testSessions},
 		{"Settings", testSettings},
@@ -67,6 +71,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceEvents", testRaceEvents},
 		{"RaceUsers", testRaceUsers},
 		{"RaceGroups", testRaceGroups},
+		{"RaceAudit", testRaceAudit},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
