@@ -63,6 +63,12 @@ func (t *Tx) EnsureRepository(ctx context.Context, projectID int64, name oci.Rep
 
 // DeleteRepository removes a repository with its manifests, tags, links to blobs and uploads. It returns [ErrNotFound].
 func (t *Tx) DeleteRepository(ctx context.Context, id int64) error {
+	if _, err := t.exec(ctx, insertReviewsOfRepository, id, micros(now())); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, deleteReviewsOfRepository, id); err != nil {
+		return err
+	}
 	return t.execOne(ctx, deleteRepository, id)
 }
 

@@ -55,7 +55,12 @@ func (c *clock) advance(d time.Duration) {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, root: t.TempDir(), store: sqlitetest.Open(t), clock: &clock{now: time.Now()}}
+	return newHouseOn(t, sqlitetest.Open(t))
+}
+
+func newHouseOn(t *testing.T, store *metadata.Store) *house {
+	t.Helper()
+	h := &house{t: t, root: t.TempDir(), store: store, clock: &clock{now: time.Now()}}
 	require.NoError(t, h.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
 		if err != nil {
