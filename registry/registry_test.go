@@ -295,7 +295,7 @@ func TestPulls_areWrittenInBatches(t *testing.T) {
 	r := h.gateway()
 	artifact(t, r, "library/app", "v1", "x")
 	for range 10 {
-		r.CountPull("library/app")
+		r.CountPull(event.Actor{}, "library/app", oci.Reference{Tag: "latest"}, metadata.Manifest{})
 	}
 	row, err := h.store.Repository(ctx, "library/app")
 	require.NoError(t, err)
@@ -350,7 +350,7 @@ func TestPulls_readFromMemory(t *testing.T) {
 		_, err = r.Manifest(ctx, "library/app", oci.Reference{Digest: m.Digest})
 		require.NoError(t, err)
 		read(t, r, "library/app", oci.SHA256.FromString("x"))
-		r.CountPull("library/app")
+		r.CountPull(event.Actor{}, "library/app", oci.Reference{Tag: "latest"}, metadata.Manifest{})
 	}
 	pull()
 	statements.Clear()

@@ -134,7 +134,7 @@ func project(e event.Event) string { return e.Project }
 
 // subject is what a change is about, within its project where it is about one.
 func subject(e event.Event) string {
-	if e.Project != "" && e.Subject != "" {
+	if e.Project != "" && e.Subject != "" && e.Kind != event.Refused {
 		return e.Project + "/" + e.Subject
 	}
 	return e.Project + e.Subject
