@@ -26,10 +26,11 @@ const module = "github.com/berth-registry/berth"
 // suite or a program that tests start, and may import what its parent may.
 var mayImport = map[string][]string{
 	// L0: the vocabulary.
-	"oci":    {},
-	"event":  {},
-	"fault":  {},
-	"secret": {},
+	"oci":      {},
+	"event":    {},
+	"fault":    {},
+	"secret":   {},
+	"outbound": {},
 	// L1: means. They do not know each other, except that permissions are about principals and SQL keeps everybody's rows.
 	"storage/...":  {"storage/..."},
 	"metadata/...": {"oci", "event", "secret", "metadata/..."},
