@@ -166,7 +166,7 @@ func seedDatabase(ctx context.Context, path string, digest oci.Digest, tags, rep
 	subject := oci.Digest(digestOf([]byte("subject")))
 	return inBatches(referrers, func(ctx context.Context, tx *metadata.Tx, i int) error {
 		payload := manifestOf(fmt.Sprint(i), subject.String(), []byte("{}"))
-		_, err := tx.PutManifest(ctx, metadata.Manifest{
+		_, _, err := tx.PutManifest(ctx, metadata.Manifest{
 			RepositoryID: home.ID, Digest: oci.Digest(digestOf(payload)), MediaType: manifestType, ArtifactType: "application/x",
 			Subject: subject, Payload: payload, Size: int64(len(payload)), CreatedAt: now,
 		})

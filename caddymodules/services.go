@@ -73,22 +73,31 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	if err := bootstrap(ctx, store, settings); err != nil {
 		return nil, err
 	}
+	box, err := openBox(settings)
+	if err != nil {
+		return nil, err
+	}
+	configuration := setting.New(setting.Options{Store: store, Box: box, Pinned: settings.pinned})
 	content := registry.New(registry.Options{
 		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry,
+		EnforceLimits: func(ctx context.Context) bool {
+			values, err := configuration.Values(ctx)
+			return err != nil || values.On(setting.QuotaPerProjectEnable)
+		},
 	})
 	metrics.follow(content)
 	s.onClose(func() error {
 		metrics.unfollow(content)
 		return content.Close()
 	})
-	if err := s.wire(ctx, settings, store, content); err != nil {
+	if err := s.wire(ctx, settings, store, content, box, configuration); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // wire makes the faces.
-func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry) error {
+func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, box *secret.Box, configuration *setting.Settings) error {
 	accounts := identity.NewAccounts(store, nil)
 	login, err := identity.NewLogin(identity.LoginOptions{
 		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store})},
@@ -101,11 +110,6 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
-	box, err := openBox(settings)
-	if err != nil {
-		return err
-	}
-	configuration := setting.New(setting.Options{Store: store, Box: box, Pinned: settings.pinned})
 	tokens, err := openTokens(ctx, settings, store, box, configuration)
 	if err != nil {
 		return err

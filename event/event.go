@@ -24,6 +24,11 @@ const (
 	UserUpdated     Kind = "user_updated"
 	UserDeleted     Kind = "user_deleted"
 	SettingsUpdated Kind = "settings_updated"
+	// QuotaWarned tells that a project is near its limit, QuotaExceeded that a push was refused because of it; Subject says it in
+	// words. QuotaUpdated is a new limit.
+	QuotaWarned   Kind = "quota_warned"
+	QuotaExceeded Kind = "quota_exceeded"
+	QuotaUpdated  Kind = "quota_updated"
 
 	// ManifestPulled, LoggedIn and LoginFailed are written some seconds after the act, many at a time: an act that changes nothing
 	// does not wait for a write. A crash loses those of the last seconds.

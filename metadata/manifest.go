@@ -25,16 +25,17 @@ var (
 		SELECT kind, media_type, digest, size FROM manifest_references WHERE manifest_id = $1 ORDER BY position`)
 
 	insertManifest = define("put manifest", `
-		INSERT INTO manifests (repository_id, digest, media_type, artifact_type, annotations, subject, size, created_at, payload)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		INSERT INTO manifests (repository_id, project_id, digest, media_type, artifact_type, annotations, subject, size, created_at, payload)
+		VALUES ($1, COALESCE((SELECT project_id FROM repositories WHERE id = $1), 0), $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (repository_id, digest) DO NOTHING
-		RETURNING id`)
-	storedManifest = define("stored manifest", `SELECT id, media_type FROM manifests WHERE repository_id = $1 AND digest = $2`)
+		RETURNING id, project_id, media_type`)
+	storedManifest = define("stored manifest", `SELECT id, project_id, media_type FROM manifests WHERE repository_id = $1 AND digest = $2`)
 	updateManifest = define("update manifest", `
 		UPDATE manifests SET media_type = $2, artifact_type = $3, annotations = $4, subject = $5 WHERE id = $1`)
 	insertReferences = define("put references", `
-		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size)
-		SELECT CAST($1 AS BIGINT), CAST(value->>'position' AS INTEGER), CAST($2 AS BIGINT), value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT)
+		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size, counted_in)
+		SELECT CAST($1 AS BIGINT), CAST(value->>'position' AS INTEGER), CAST($2 AS BIGINT), value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT),
+			CAST(value->>'countedIn' AS BIGINT)
 		FROM {elements}($3{json})`)
 	deleteReferences = define("delete references", `DELETE FROM manifest_references WHERE manifest_id = $1`)
 	deleteManifest   = define("delete manifest", `DELETE FROM manifests WHERE id = $1`)
@@ -84,46 +85,59 @@ func (r Reader) References(ctx context.Context, manifestID int64) ([]oci.Manifes
 	return all(ctx, r, referencesOfManifest, scanReference, manifestID)
 }
 
-// PutManifest stores a manifest and its references and reports whether it is new to the repository. One that is there stays,
-// but for its media type and what follows from it, which are those of the last push. The caller has locked the repository and
-// checked the references; it returns [ErrNotFound] when there is no such repository.
-func (t *Tx) PutManifest(ctx context.Context, m Manifest) (created bool, err error) {
-	if created, err = t.putManifest(ctx, m); err != nil {
-		return false, fmt.Errorf("manifest %s: %w", m.Digest, err)
+// PutManifest stores a manifest and its references and reports whether it is new to the repository, and how many bytes its project
+// holds more than before, which the caller adds to the usage with [Tx.AddUsage]. One that is there stays, but for its media type
+// and what follows from it, which are those of the last push. The caller has locked the repository and checked the references; it
+// returns [ErrNotFound] when there is no such repository.
+func (t *Tx) PutManifest(ctx context.Context, m Manifest) (created bool, added int64, err error) {
+	if created, added, err = t.putManifest(ctx, m); err != nil {
+		return false, 0, fmt.Errorf("manifest %s: %w", m.Digest, err)
 	}
-	return created, nil
+	return created, added, nil
 }
 
-func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, err error) {
+// manifestKey is what a stored manifest is known by.
+type manifestKey struct {
+	id, projectID int64
+	mediaType     string
+}
+
+func scanManifestKey(r row, k *manifestKey) error { return r.Scan(&k.id, &k.projectID, &k.mediaType) }
+
+func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added int64, err error) {
 	annotations, err := encodeAnnotations(m.Annotations)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	subject := sql.NullString{String: string(m.Subject), Valid: m.Subject != ""}
-	ids, err := all(ctx, t.Reader, insertManifest, value[int64], m.RepositoryID, string(m.Digest), m.MediaType, m.ArtifactType,
+	inserted, err := all(ctx, t.Reader, insertManifest, scanManifestKey, m.RepositoryID, string(m.Digest), m.MediaType, m.ArtifactType,
 		annotations, subject, int64(len(m.Payload)), micros(now()), m.Payload)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
-	if len(ids) == 1 {
-		return true, t.putReferences(ctx, ids[0], m)
+	if len(inserted) == 1 {
+		added, err = t.putReferences(ctx, inserted[0], m)
+		return true, added, err
 	}
-
-	type stored struct {
-		id        int64
-		mediaType string
-	}
-	old, err := one(ctx, t.Reader, storedManifest, func(r row, s *stored) error { return r.Scan(&s.id, &s.mediaType) }, m.RepositoryID, string(m.Digest))
+	old, err := one(ctx, t.Reader, storedManifest, scanManifestKey, m.RepositoryID, string(m.Digest))
 	if err != nil || old.mediaType == m.MediaType {
-		return false, err
+		return false, 0, err
 	}
 	if err := t.execOne(ctx, updateManifest, old.id, m.MediaType, m.ArtifactType, annotations, subject); err != nil {
-		return false, err
+		return false, 0, err
 	}
-	if _, err := t.exec(ctx, deleteReferences, old.id); err != nil {
-		return false, err
+	counted, err := all(ctx, t.Reader, countedOfManifest, value[string], old.id)
+	if err != nil {
+		return false, 0, err
 	}
-	return false, t.putReferences(ctx, old.id, m)
+	released, err := t.release(ctx, old.projectID, counted, func() error {
+		if _, err := t.exec(ctx, deleteReferences, old.id); err != nil {
+			return err
+		}
+		added, err = t.putReferences(ctx, old, m)
+		return err
+	})
+	return false, added - released, err
 }
 
 func encodeAnnotations(annotations map[string]string) (sql.NullString, error) {
@@ -137,9 +151,10 @@ func encodeAnnotations(annotations map[string]string) (sql.NullString, error) {
 	return sql.NullString{String: string(encoded), Valid: true}, nil
 }
 
-func (t *Tx) putReferences(ctx context.Context, manifestID int64, m Manifest) error {
-	if len(m.References) == 0 {
-		return nil
+// putReferences stores what the manifest refers to, and returns how many bytes the project holds more by it and them.
+func (t *Tx) putReferences(ctx context.Context, key manifestKey, m Manifest) (added int64, err error) {
+	if added, err = t.countManifest(ctx, key.projectID, m); err != nil || len(m.References) == 0 {
+		return added, err
 	}
 	type element struct {
 		Position  int               `json:"position"`
@@ -147,35 +162,39 @@ func (t *Tx) putReferences(ctx context.Context, manifestID int64, m Manifest) er
 		Digest    oci.Digest        `json:"digest"`
 		MediaType string            `json:"mediaType"`
 		Size      int64             `json:"size"`
+		CountedIn *int64            `json:"countedIn"`
 	}
 	elements := make([]element, len(m.References))
 	for i, r := range m.References {
-		elements[i] = element{i, r.Kind, r.Descriptor.Digest, r.Descriptor.MediaType, r.Descriptor.Size}
+		elements[i] = element{i, r.Kind, r.Descriptor.Digest, r.Descriptor.MediaType, r.Descriptor.Size, nil}
+		if counts(r) {
+			elements[i].CountedIn = &key.projectID
+		}
 	}
 	list, err := json.Marshal(elements)
 	if err != nil {
-		return fmt.Errorf("encode references: %w", err)
+		return 0, fmt.Errorf("encode references: %w", err)
 	}
-	_, err = t.exec(ctx, insertReferences, manifestID, m.RepositoryID, string(list))
-	return err
+	_, err = t.exec(ctx, insertReferences, key.id, m.RepositoryID, string(list))
+	return added, err
 }
 
-// DeleteManifest removes a manifest with its references and tags and returns the names of these tags. Manifests that list it
-// or refer to it stay as they are. It returns [ErrNotFound]. The caller has locked the repository.
+// DeleteManifest removes a manifest with its references and tags and returns the names of these tags; what only it had is
+// subtracted from the usage of its project. Manifests that list it or refer to it stay as they are. It returns [ErrNotFound]. The
+// caller has locked the repository.
 func (t *Tx) DeleteManifest(ctx context.Context, repositoryID int64, digest oci.Digest) (tags []string, err error) {
-	type stored struct {
-		id        int64
-		mediaType string
-	}
-	found, err := one(ctx, t.Reader, storedManifest, func(r row, s *stored) error { return r.Scan(&s.id, &s.mediaType) }, repositoryID, string(digest))
+	found, err := one(ctx, t.Reader, storedManifest, scanManifestKey, repositoryID, string(digest))
 	if err != nil {
 		return nil, err
 	}
 	if tags, err = all(ctx, t.Reader, tagsOfManifest, value[string], found.id); err != nil {
 		return nil, err
 	}
-	if _, err := t.exec(ctx, insertReviewsOfManifest, found.id, micros(now())); err != nil {
+	counted, err := all(ctx, t.Reader, countedOfManifest, value[string], found.id)
+	if err != nil {
 		return nil, err
 	}
-	return tags, t.execOne(ctx, deleteManifest, found.id)
+	return tags, t.uncount(ctx, found.projectID, append(counted, string(digest)), func() error {
+		return t.execOne(ctx, deleteManifest, found.id)
+	})
 }

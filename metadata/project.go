@@ -53,11 +53,14 @@ func (r Reader) Projects(ctx context.Context, v Visibility, after string, n int)
 	return all(ctx, r, visibleProjects, scanProject, after, limit(n), v.UserID)
 }
 
-// CreateProject adds a project and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
+// CreateProject adds a project without a limit on what it holds, which [Tx.SetLimit] sets, and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
 // there is no such owner.
 func (t *Tx) CreateProject(ctx context.Context, p Project) (Project, error) {
 	created, err := one(ctx, t.Reader, insertProject, scanProject, p.Name, p.Public, p.OwnerID, micros(now()))
 	if err != nil {
+		return Project{}, fmt.Errorf("project %q: %w", p.Name, err)
+	}
+	if err := t.createQuota(ctx, created.ID); err != nil {
 		return Project{}, fmt.Errorf("project %q: %w", p.Name, err)
 	}
 	return created, nil
@@ -80,6 +83,9 @@ func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
 	}
 	if len(repositories) > 0 {
 		return fmt.Errorf("project has repositories: %w", ErrReferenced)
+	}
+	if _, err := t.exec(ctx, deleteBlobsOfDeleted, id); err != nil {
+		return err
 	}
 	return t.execOne(ctx, deleteProject, id)
 }

@@ -31,6 +31,7 @@ type Dialect struct {
 //	{for key share}  keeps the selected rows from being deleted until the end of the transaction
 //	{elements}(…)    rows with one column, value: the objects of a JSON array
 //	{texts}(…)       rows with one column, value: the strings of a JSON array
+//	{any of}…{these} after a column and around a parameter: the column is one of the strings of a JSON array, each to be looked up
 //	{json}           after a parameter that is given to one of these
 //	{settled}        a condition on events that holds for those before which no other can appear any more
 type statement struct {

@@ -130,6 +130,8 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 // roll back, and all its methods return that error; finding no row is no refusal.
 type Tx struct {
 	Reader
+	// chosen is the shard of usage that the transaction changes, nil before the first.
+	chosen *int64
 }
 
 // session is a transaction's executor until the first fault. PostgreSQL refuses statements after a fault, so that SQLite must

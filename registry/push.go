@@ -32,7 +32,8 @@ type Pushed struct {
 // PutManifest stores a manifest byte for byte and moves its tags, all in one transaction. The error is an [*oci.Error]: that of
 // [oci.ParseManifest]; with [oci.CodeDigestInvalid] when the payload has another digest than the reference; with
 // [oci.CodeManifestBlobUnknown] when the repository lacks what the manifest refers to, all of it named in the detail; with
-// [oci.CodeNameUnknown] when the project does not exist. A missing subject is no error.
+// [oci.CodeNameUnknown] when the project does not exist; with [oci.CodeDenied], around a [*fault.Error] of [fault.Exceeded], when
+// it would exceed the project's quota. A missing subject is no error.
 func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push) (Pushed, error) {
 	algorithm := oci.SHA256
 	if push.Reference.Digest != "" {
@@ -56,11 +57,12 @@ func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push
 	slices.Sort(tags)
 	tags = slices.Compact(tags)
 
+	enforce := r.enforce(ctx)
 	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags)
+		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags, enforce)
 	})
 	if err != nil {
-		return Pushed{}, metadataError("store manifest "+digest.String(), err)
+		return Pushed{}, metadataError("store manifest "+digest.String(), r.exceeded(ctx, actor, push, err))
 	}
 	r.manifests.drop(contentKey{push.Repository, digest})
 	for _, tag := range tags {
@@ -73,7 +75,7 @@ func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push
 	return pushed, nil
 }
 
-func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string) error {
+func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string, enforce bool) error {
 	owner, err := tx.LockRepository(ctx, repository)
 	if errors.Is(err, metadata.ErrNotFound) {
 		if owner, err = ensureRepository(ctx, tx, repository); err == nil {
@@ -94,7 +96,8 @@ func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event
 	if manifest.Subject != nil {
 		row.Subject = manifest.Subject.Digest
 	}
-	if _, err := tx.PutManifest(ctx, row); err != nil {
+	_, added, err := tx.PutManifest(ctx, row)
+	if err != nil {
 		return fmt.Errorf("put manifest: %w", err)
 	}
 
@@ -123,7 +126,8 @@ func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event
 			return err
 		}
 	}
-	return nil
+	// Last, so that others who push to the project wait as little as can be for what this locks.
+	return r.charge(ctx, tx, pushed, owner.ProjectID, added, enforce)
 }
 
 // checkReferences refuses a manifest that refers to what the repository does not have, and names all of it.

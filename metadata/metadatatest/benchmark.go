@@ -47,7 +47,11 @@ func benchmarkPush(b *testing.B, f fixture, writers int) {
 			if _, err := tx.LockRepository(ctx, f.repository.Name); err != nil {
 				return err
 			}
-			if _, err := tx.PutManifest(ctx, m); err != nil {
+			_, added, err := tx.PutManifest(ctx, m)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.AddUsage(ctx, f.project.ID, added, true); err != nil {
 				return err
 			}
 			if _, err := tx.PutTag(ctx, f.repository.ID, fmt.Sprintf("t%d", pushed.Add(1)%1000), m.Digest, time.Now()); err != nil {

@@ -198,7 +198,7 @@ func testManifests(t *testing.T, f fixture) {
 	again := m
 	again.References = nil
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		created, err := tx.PutManifest(ctx, again)
+		created, _, err := tx.PutManifest(ctx, again)
 		require.False(t, created)
 		return err
 	})
@@ -207,7 +207,7 @@ func testManifests(t *testing.T, f fixture) {
 	require.Len(t, references, 3)
 	again.MediaType, again.References = oci.MediaTypeDockerManifest, m.References[:1]
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		created, err := tx.PutManifest(ctx, again)
+		created, _, err := tx.PutManifest(ctx, again)
 		require.False(t, created)
 		return err
 	})
@@ -219,7 +219,7 @@ func testManifests(t *testing.T, f fixture) {
 	require.Equal(t, oci.MediaTypeDockerManifest, head.MediaType)
 
 	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
-		_, err := tx.PutManifest(ctx, newManifest(metadata.Repository{ID: 4711}))
+		_, _, err := tx.PutManifest(ctx, newManifest(metadata.Repository{ID: 4711}))
 		return err
 	}), metadata.ErrNotFound)
 

@@ -134,7 +134,7 @@ func testRaceUnlink(t *testing.T, f fixture) {
 				if !present[blob.Digest] {
 					return missing
 				}
-				_, err = tx.PutManifest(ctx, m)
+				_, _, err = tx.PutManifest(ctx, m)
 				return err
 			})
 		})

@@ -50,13 +50,14 @@ func Run(t *testing.T, engine Engine) {
 		{"Catalog", testCatalog},
 		{"Uploads", testUploads},
 		{"Events", testEvents},
-		{"Followers", testFollowers},
-		{"EventsRead", testEventsRead},
-		{"AuditEntries", testAuditEntries},
-		{"AuditDeletion", testAuditDeletion},
 		{"Keys", testKeys},
 		{"Sessions", testSessions},
 		{"Settings", testSettings},
+		{"Quota", testQuota},
+		{"QuotaLimit", testQuotaLimit},
+		{"QuotaWarning", testQuotaWarning},
+		{"QuotaList", testQuotaList},
+		{"Recount", testRecount},
 		{"Rollback", testRollback},
 		{"Fault", testFault},
 		{"Panic", testPanic},
@@ -71,7 +72,8 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceEvents", testRaceEvents},
 		{"RaceUsers", testRaceUsers},
 		{"RaceGroups", testRaceGroups},
-		{"RaceAudit", testRaceAudit},
+		{"RaceQuota", testRaceQuota},
+		{"RaceCount", testRaceCount},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
@@ -170,7 +172,7 @@ func newManifest(repository metadata.Repository, blobs ...metadata.Blob) metadat
 func (f fixture) putManifest(t testing.TB, m metadata.Manifest) {
 	t.Helper()
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		created, err := tx.PutManifest(ctx, m)
+		created, _, err := tx.PutManifest(ctx, m)
 		require.True(t, created || err != nil)
 		return err
 	})

@@ -55,6 +55,8 @@ var dialect = metadata.Dialect{
 		"for key share": "FOR KEY SHARE",
 		"elements":      "json_array_elements",
 		"texts":         "json_array_elements_text",
+		"any of":        "= ANY(ARRAY(SELECT json_array_elements_text(",
+		"these":         "::text::json)))",
 		"json":          "::text::json",
 		"settled":       "transaction_id < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)",
 	},

@@ -29,6 +29,8 @@ var dialect = metadata.Dialect{
 		"for key share": "",
 		"elements":      "json_each",
 		"texts":         "json_each",
+		"any of":        "IN (SELECT value FROM json_each(",
+		"these":         "))",
 		"json":          "",
 		"settled":       "TRUE",
 	},
