@@ -26,22 +26,24 @@ const module = "github.com/berth-registry/berth"
 // suite or a program that tests start, and may import what its parent may.
 var mayImport = map[string][]string{
 	// L0: the vocabulary.
-	"oci":    {},
-	"event":  {},
-	"fault":  {},
-	"secret": {},
+	"oci":      {},
+	"event":    {},
+	"fault":    {},
+	"secret":   {},
+	"outbound": {},
 	// L1: means. They do not know each other, except that permissions are about principals and SQL keeps everybody's rows.
 	"storage/...":  {"storage/..."},
 	"metadata/...": {"oci", "event", "secret", "metadata/..."},
 	"identity":     {"oci", "event", "secret"},
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "fault", "secret", "identity/...", "metadata", "setting"},
+	"event/follow": {"metadata"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
 	"registry/...": {"oci", "event", "fault", "secret", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
-	"notify/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "notify/..."},
+	"notify/...":   {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "api/..."},
 	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},

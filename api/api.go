@@ -46,6 +46,8 @@ type Options struct {
 	RequestID func(ctx context.Context) string
 	// Proven is told who a request is from; nil tells nobody.
 	Proven func(r *http.Request, principal identity.Principal)
+	// Record is given the events of changes that were refused; it does not wait. Nil gives them to nobody.
+	Record func(event.Event)
 	Logger *slog.Logger
 }
 
@@ -71,6 +73,9 @@ func New(options Options) *API {
 	}
 	if options.Proven == nil {
 		options.Proven = func(*http.Request, identity.Principal) {}
+	}
+	if options.Record == nil {
+		options.Record = func(event.Event) {}
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)

@@ -85,6 +85,7 @@ func (a *API) handler(route Route) http.HandlerFunc {
 			panic("api: route " + route.ID + " has answered without a decision of policy")
 		}
 		if err != nil {
+			c.recordRefusal(err)
 			c.fail(err)
 			return
 		}

@@ -33,7 +33,8 @@ type Authorizer interface {
 	// Authorize proves the caller of r and lets them in when they may do all of the needs; without any it is enough that they are
 	// proven, and a caller without credentials is refused. A wish is what the request could make use of: being denied it is no
 	// error, but a token that was issued without asking for it is refused with a challenge that names needs and wishes, so that
-	// the client asks. The error is an [*auth.Refusal], or another error when it could not tell, which is never an allowance.
+	// the client asks. The error is an [*auth.Refusal], or another error when it could not tell, which is never an allowance; with it
+	// comes who the caller is, where that was proven.
 	Authorize(r *http.Request, needs, wishes []Need) (Access, error)
 }
 
@@ -68,10 +69,8 @@ func (g gated) Authorize(r *http.Request, needs, wishes []Need) (Access, error) 
 		}
 		granted[i], err = grants(r, access, wish)
 	}
-	if err != nil {
-		return Access{}, err
-	}
-	return Access{Principal: access.Principal, Credential: access.Credential, View: access.Visibility(), Granted: granted}, nil
+	proven := Access{Principal: access.Principal, Credential: access.Credential, View: access.Visibility(), Granted: granted}
+	return proven, err
 }
 
 func grants(r *http.Request, access *auth.Access, wish Need) (bool, error) {

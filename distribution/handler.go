@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/registry"
 )
 
@@ -25,6 +27,8 @@ type Options struct {
 	Authorizer Authorizer
 	Logger     *slog.Logger
 	Observer   Observer
+	// Record is given the events of pushes and deletions that were refused; it does not wait. Nil gives them to nobody.
+	Record func(event.Event)
 	// RequestID and Address return what events and log lines tell of a request; the defaults are "" and the remote address.
 	RequestID func(*http.Request) string
 	Address   func(*http.Request) string
@@ -36,6 +40,7 @@ type Handler struct {
 	authorizer Authorizer
 	log        *slog.Logger
 	observer   Observer
+	record     func(event.Event)
 	requestID  func(*http.Request) string
 	address    func(*http.Request) string
 	routes     table
@@ -49,7 +54,10 @@ func (silent) Observe(string, int, int64, int64, time.Duration) {}
 func New(options Options) *Handler {
 	h := &Handler{
 		registry: options.Registry, authorizer: options.Authorizer, log: options.Logger, observer: options.Observer,
-		requestID: options.RequestID, address: options.Address, routes: newTable(routes),
+		requestID: options.RequestID, address: options.Address, routes: newTable(routes), record: options.Record,
+	}
+	if h.record == nil {
+		h.record = func(event.Event) {}
 	}
 	if h.observer == nil {
 		h.observer = silent{}
@@ -121,9 +129,26 @@ func (x *exchange) serve() error {
 	x.route = route.name
 	needs, wishes := route.needs(x)
 	if x.access, err = x.authorizer.Authorize(x.r, needs, wishes); err != nil {
+		x.recordRefusal(err, needs)
 		return err
 	}
 	return route.serve(x)
+}
+
+// recordRefusal records that the caller may not change what they wanted to change.
+func (x *exchange) recordRefusal(err error, needs []Need) {
+	if !oci.HasCode(err, oci.CodeDenied) {
+		return
+	}
+	attempts := map[policy.Action]event.Kind{policy.Push: event.ManifestPushed, policy.Delete: event.ManifestDeleted}
+	for _, need := range needs {
+		if attempt := attempts[need.Action]; attempt != "" {
+			refused := x.actor().Event(event.Refused)
+			refused.Attempt, refused.Project, refused.Repository = attempt, need.Repository.Project(), need.Repository.String()
+			x.record(refused)
+			return
+		}
+	}
 }
 
 // reply writes the header with no body, or before one.

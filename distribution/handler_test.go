@@ -2,6 +2,7 @@ package distribution_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -95,6 +96,32 @@ func TestEvents_areWrittenWithTheAct(t *testing.T) {
 		{event.TagDeleted, other.String(), "v1"},
 	}, got)
 	assert.Equal(t, "r2", events[2].RequestID)
+}
+
+func TestEvents_ofPullsAndRefusalsAreRecorded(t *testing.T) {
+	s := newServer(t, everybody{refused: map[oci.Repository]bool{"secret/app": true}})
+	digest, _ := s.pushImage("library/app", "v1", []byte("layer"))
+	answer := s.want(200, s.get("/v2/library/app/manifests/v1", "X-Request-Id: r1"))
+	s.want(200, s.get("/v2/library/app/manifests/"+digest.String()))
+	s.want(200, s.do("HEAD", "/v2/library/app/manifests/v1", nil))
+	s.want(304, s.get("/v2/library/app/manifests/v1", "If-None-Match: "+answer.Header.Get("Etag")))
+	s.want(404, s.get("/v2/library/app/manifests/v2"))
+	for _, refused := range [][2]string{{"POST", "blobs/uploads/"}, {"PUT", "manifests/v1"}, {"DELETE", "manifests/v1"}, {"GET", "manifests/v1"}} {
+		s.want(403, s.do(refused[0], "/v2/secret/app/"+refused[1], nil))
+	}
+	var got []string
+	for _, e := range s.recorded() {
+		assert.Equal(t, "alice", e.Actor)
+		assert.NotEmpty(t, e.Address)
+		got = append(got, fmt.Sprint(e.Kind, " ", e.Attempt, " ", e.Project, " ", e.Repository, ":", e.Tag, "@", e.Digest, " ", e.RequestID))
+	}
+	assert.Equal(t, []string{
+		"manifest_pulled  library library/app:v1@" + digest.String() + " r1",
+		"manifest_pulled  library library/app:@" + digest.String() + " ",
+		"refused manifest_pushed secret secret/app:@ ",
+		"refused manifest_pushed secret secret/app:@ ",
+		"refused manifest_deleted secret secret/app:@ ",
+	}, got)
 }
 
 func TestDatabase_closed(t *testing.T) {

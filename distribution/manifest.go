@@ -48,7 +48,7 @@ func (x *exchange) getManifest() error {
 	if x.r.Method == http.MethodHead {
 		return nil
 	}
-	x.registry.CountPull(x.repository)
+	x.registry.CountPull(x.actor(), x.repository, reference, manifest)
 	// A client that does not read what it asked for is no fault.
 	_, _ = x.w.Write(manifest.Payload)
 	return nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
@@ -47,13 +48,17 @@ func (e everybody) Authorize(_ *http.Request, needs, wishes []distribution.Need)
 	}
 	for _, need := range needs {
 		if e.refused[need.Repository] {
-			return distribution.Access{}, &auth.Refusal{Err: oci.NewError(oci.CodeDenied, "no")}
+			return alice(granted), &auth.Refusal{Err: oci.NewError(oci.CodeDenied, "no")}
 		}
 	}
+	return alice(granted), nil
+}
+
+func alice(granted []bool) distribution.Access {
 	return distribution.Access{
 		Principal: identity.Principal{Kind: identity.KindUser, ID: 1, Name: "alice"}, Credential: "basic",
 		View: metadata.Visibility{All: true}, Granted: granted,
-	}, nil
+	}
 }
 
 // server is a registry behind HTTP, on real SQLite and a real directory.
@@ -67,6 +72,22 @@ type server struct {
 	clock    *clock
 	log      *lockedBuffer
 	observed *observations
+
+	mu     sync.Mutex
+	events []event.Event
+}
+
+func (s *server) record(e event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, e)
+}
+
+// recorded are the events that were not written with their act.
+func (s *server) recorded() []event.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
 }
 
 type clock struct {
@@ -161,13 +182,14 @@ func newServerOver(t testing.TB, authorizer distribution.Authorizer, backend sto
 	}
 	s.registry = registry.New(registry.Options{
 		Metadata: s.store, Storage: backend, Logger: logger, Clock: s.clock.Now, FlushInterval: time.Hour, SweepInterval: time.Hour,
+		Record: s.record,
 	})
 	t.Cleanup(func() { require.NoError(t, s.registry.Close()) })
 	if authorizer == nil {
 		authorizer = everybody{}
 	}
 	s.handler = distribution.New(distribution.Options{
-		Registry: s.registry, Authorizer: authorizer, Logger: logger, Observer: s.observed,
+		Registry: s.registry, Authorizer: authorizer, Logger: logger, Observer: s.observed, Record: s.record,
 		RequestID: func(r *http.Request) string { return r.Header.Get("X-Request-Id") },
 	})
 	web := httptest.NewServer(s.handler)

@@ -49,6 +49,8 @@ type Credentials struct {
 	Secret string
 	// Address is the client's network address, for throttling.
 	Address string
+	// Session says that a session begins with them, which tells of itself.
+	Session bool
 }
 
 // ErrUnknown says that the name is not of this source.

@@ -33,6 +33,9 @@ type LoginOptions struct {
 	Sources []Source
 	// Accounts tell whether a remembered login still holds.
 	Accounts *Accounts
+	// Observe is told of credentials that were proven just now, and of those that were refused, with [ErrCredentials]; not of those
+	// that are remembered, nor of those that nobody has looked at. Nil tells nobody.
+	Observe func(ctx context.Context, credentials Credentials, principal Principal, err error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -43,6 +46,7 @@ type Login struct {
 	chain    Chain
 	accounts *Accounts
 	now      func() time.Time
+	observe  func(ctx context.Context, credentials Credentials, principal Principal, err error)
 	throttle *throttle
 	flight   singleflight.Group
 	// macKey makes what is remembered useless outside this process.
@@ -57,7 +61,10 @@ type proof struct {
 
 // NewLogin returns the login of the sources.
 func NewLogin(options LoginOptions) (*Login, error) {
-	l := &Login{chain: options.Sources, accounts: options.Accounts, now: options.Now}
+	l := &Login{chain: options.Sources, accounts: options.Accounts, now: options.Now, observe: options.Observe}
+	if l.observe == nil {
+		l.observe = func(context.Context, Credentials, Principal, error) {}
+	}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -111,6 +118,7 @@ func (l *Login) prove(ctx context.Context, credentials Credentials, mac [sha256.
 	}
 	principal, err := l.chain.Authenticate(ctx, credentials)
 	if errors.Is(err, ErrCredentials) {
+		l.observe(ctx, credentials, Principal{}, err)
 		return Principal{}, err
 	}
 	if err != nil {
@@ -118,6 +126,7 @@ func (l *Login) prove(ctx context.Context, credentials Credentials, mac [sha256.
 		return Principal{}, err
 	}
 	attempt.succeeded()
+	l.observe(ctx, credentials, principal, nil)
 	l.proven.Add(mac, proof{principal: principal, until: now.Add(LoginMemory)})
 	return principal, nil
 }

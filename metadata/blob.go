@@ -112,11 +112,13 @@ func (t *Tx) PutBlob(ctx context.Context, b Blob) (Blob, error) {
 	return effective, nil
 }
 
-// LinkBlob lets those who may read the repository read the blob; doing it twice is a success. It returns [ErrNotFound] when
-// there is no such blob or repository.
+// LinkBlob lets those who may read the repository read the blob; doing it twice is a success. Garbage collection looks later
+// whether a manifest came to need it. It returns [ErrNotFound] when there is no such blob or repository.
 func (t *Tx) LinkBlob(ctx context.Context, repositoryID int64, digest oci.Digest) error {
-	_, err := t.exec(ctx, insertLink, repositoryID, string(digest), micros(now()))
-	return err
+	if _, err := t.exec(ctx, insertLink, repositoryID, string(digest), micros(now())); err != nil {
+		return err
+	}
+	return t.review(ctx, repositoryID, digest)
 }
 
 // UnlinkBlob takes a blob out of a repository. Its bytes stay until garbage collection finds them without any link. It returns
@@ -133,5 +135,8 @@ func (t *Tx) UnlinkBlob(ctx context.Context, repositoryID int64, digest oci.Dige
 	if len(references) > 0 {
 		return fmt.Errorf("blob %s: %w", digest, ErrReferenced)
 	}
-	return t.execOne(ctx, deleteLink, repositoryID, string(digest))
+	if err := t.execOne(ctx, deleteLink, repositoryID, string(digest)); err != nil {
+		return err
+	}
+	return t.review(ctx, 0, digest)
 }

@@ -14,6 +14,11 @@ type EventCursor struct {
 	ID          int64
 }
 
+// Before reports whether the place comes before another.
+func (c EventCursor) Before(other EventCursor) bool {
+	return c.Transaction < other.Transaction || c.Transaction == other.Transaction && c.ID < other.ID
+}
+
 // Cursor is the place of the event, to read on from there.
 func (e Event) Cursor() EventCursor { return EventCursor{Transaction: e.Transaction, ID: e.ID} }
 

@@ -142,7 +142,7 @@ func (l *listing[T]) where(q Query, where string, args []any) (string, []any, er
 			continue
 		}
 		if given++; given > maxConditions {
-			return "", nil, fmt.Errorf("more than %d conditions: %w", maxConditions, ErrQuery)
+			return "", nil, tooManyConditions()
 		}
 		text, more, err := field.condition(condition, len(args))
 		if err != nil {
@@ -154,6 +154,10 @@ func (l *listing[T]) where(q Query, where string, args []any) (string, []any, er
 		return "", args, nil
 	}
 	return " WHERE " + strings.Join(conditions, " AND "), args, nil
+}
+
+func tooManyConditions() error {
+	return fmt.Errorf("more than %d conditions: %w", maxConditions, ErrQuery)
 }
 
 // condition returns the SQL of a condition whose parameters come after the first n.

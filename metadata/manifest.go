@@ -190,6 +190,9 @@ func (t *Tx) DeleteManifest(ctx context.Context, repositoryID int64, digest oci.
 	if tags, err = all(ctx, t.Reader, tagsOfManifest, value[string], found.id); err != nil {
 		return nil, err
 	}
+	if _, err := t.exec(ctx, insertReviewsOfManifest, found.id, micros(now())); err != nil {
+		return nil, err
+	}
 	counted, err := all(ctx, t.Reader, countedOfManifest, value[string], found.id)
 	if err != nil {
 		return nil, err

@@ -13,9 +13,9 @@ import (
 const repositoryColumns = `id, project_id, name, pull_count, last_pulled_at, created_at, updated_at`
 
 var (
-	repositoryByName   = define("repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1`)
-	lockRepositoryByID = define("lock repository by id", `SELECT project_id FROM repositories WHERE id = $1 {for update}`)
-	lockRepository     = define("lock repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1 {for update}`)
+	repositoryByName    = define("repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1`)
+	lockOwnedRepository = define("lock owned repository", `SELECT project_id FROM repositories WHERE id = $1 {for update}`)
+	lockRepository      = define("lock repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1 {for update}`)
 
 	insertRepository = define("create repository", `
 		INSERT INTO repositories (project_id, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
@@ -65,12 +65,18 @@ func (t *Tx) EnsureRepository(ctx context.Context, projectID int64, name oci.Rep
 // DeleteRepository removes a repository with its manifests, tags, links to blobs and uploads, and subtracts from the usage of its
 // project what only it had. It returns [ErrNotFound].
 func (t *Tx) DeleteRepository(ctx context.Context, id int64) error {
-	projectID, err := one(ctx, t.Reader, lockRepositoryByID, value[int64], id)
+	projectID, err := one(ctx, t.Reader, lockOwnedRepository, value[int64], id)
 	if err != nil {
 		return err
 	}
 	counted, err := all(ctx, t.Reader, countedOfRepository, value[string], id)
 	if err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, insertReviewsOfRepository, id, micros(now())); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, deleteReviewsOfRepository, id); err != nil {
 		return err
 	}
 	return t.uncount(ctx, projectID, counted, func() error { return t.execOne(ctx, deleteRepository, id) })

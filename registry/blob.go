@@ -80,6 +80,9 @@ func (r *Registry) DeleteBlob(ctx context.Context, actor event.Actor, repository
 	return metadataError("delete blob "+digest.String(), err)
 }
 
+// errCollected says that a blob went between being found and being linked.
+var errCollected = errors.New("blob was collected meanwhile")
+
 // MountBlob links a blob of another repository, which the caller has checked that the client may read, and reports whether it
 // was there. The error is an [*oci.Error] with [oci.CodeNameUnknown] when the target's project does not exist.
 func (r *Registry) MountBlob(ctx context.Context, target, from oci.Repository, digest oci.Digest) (bool, error) {
@@ -101,9 +104,16 @@ func (r *Registry) MountBlob(ctx context.Context, target, from oci.Repository, d
 		if err != nil {
 			return err
 		}
-		mounted = true
-		return tx.LinkBlob(ctx, owner.ID, blob.Digest)
+		err = tx.LinkBlob(ctx, owner.ID, blob.Digest)
+		if errors.Is(err, metadata.ErrNotFound) {
+			return errCollected
+		}
+		mounted = err == nil
+		return err
 	})
+	if errors.Is(err, errCollected) {
+		return false, nil
+	}
 	if err != nil {
 		return false, metadataError("mount blob "+digest.String(), err)
 	}

@@ -111,7 +111,7 @@ func (w *writer) commit(ctx context.Context, digest oci.Digest) (metadata.Blob, 
 	ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
 	defer cancel()
 	var kept metadata.Blob
-	err = w.registry.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	err = w.registry.retryConflicts(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		if err := tx.DeleteUpload(ctx, w.id); err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (r *Registry) record(ctx context.Context, repository oci.Repository, blob m
 	ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
 	defer cancel()
 	var kept metadata.Blob
-	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	err := r.retryConflicts(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := ensureRepository(ctx, tx, repository)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 )
@@ -20,9 +21,14 @@ type pulls struct {
 	full    chan struct{}
 }
 
-// CountPull counts one pull of the repository. It is written with others within the flush interval; a crash loses at most that.
-func (r *Registry) CountPull(repository oci.Repository) {
-	r.pulls.add(metadata.Pulls{Repository: repository, Count: 1, LastAt: r.now()})
+// CountPull notes that the actor has pulled a manifest of the repository by a reference. It is written with others within the flush
+// interval; a crash loses at most that.
+func (r *Registry) CountPull(actor event.Actor, repository oci.Repository, reference oci.Reference, manifest metadata.Manifest) {
+	now := r.now()
+	r.pulls.add(metadata.Pulls{Repository: repository, Count: 1, LastAt: now})
+	pulled := r.event(event.ManifestPulled, actor, repository)
+	pulled.Digest, pulled.Tag, pulled.MediaType, pulled.Size = manifest.Digest.String(), reference.Tag, manifest.MediaType, manifest.Size
+	r.tell(pulled)
 }
 
 func (p *pulls) add(pulled metadata.Pulls) {

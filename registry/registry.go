@@ -49,6 +49,8 @@ type Options struct {
 	// FlushInterval is how often counted pulls are written, SweepInterval how often what expired or was deleted is removed.
 	FlushInterval time.Duration
 	SweepInterval time.Duration
+	// Record is given the events of pulls, which are not worth a write each; it does not wait. Nil gives them to nobody.
+	Record func(event.Event)
 	// EnforceLimits tells whether projects are kept within their quotas for the moment; nil means that they are.
 	EnforceLimits func(ctx context.Context) bool
 }
@@ -67,6 +69,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.TagCacheEntries, DefaultTagCacheEntries)
 	setDefault(&o.FlushInterval, DefaultFlushInterval)
 	setDefault(&o.SweepInterval, DefaultSweepInterval)
+	if o.Record == nil {
+		o.Record = func(event.Event) {}
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -94,6 +99,7 @@ type Registry struct {
 	log      *slog.Logger
 	now      func() time.Time
 	expiry   time.Duration
+	tell     func(event.Event)
 	enforce  func(ctx context.Context) bool
 
 	tags      *cache[tagKey, oci.Digest]
@@ -120,6 +126,7 @@ func New(options Options) *Registry {
 		log:      options.Logger,
 		now:      options.Clock,
 		expiry:   options.UploadExpiry,
+		tell:     options.Record,
 		enforce:  options.EnforceLimits,
 		tags:     newCache[tagKey](options.Staleness, options.TagCacheEntries, func(oci.Digest) int64 { return 1 }, options.Clock),
 		manifests: newCache[contentKey](options.Staleness, options.ManifestCacheBytes, func(m metadata.Manifest) int64 {

@@ -55,7 +55,12 @@ func (c *clock) advance(d time.Duration) {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, root: t.TempDir(), store: sqlitetest.Open(t), clock: &clock{now: time.Now()}}
+	return newHouseOn(t, sqlitetest.Open(t))
+}
+
+func newHouseOn(t *testing.T, store *metadata.Store) *house {
+	t.Helper()
+	h := &house{t: t, root: t.TempDir(), store: store, clock: &clock{now: time.Now()}}
 	require.NoError(t, h.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
 		if err != nil {
@@ -290,7 +295,7 @@ func TestPulls_areWrittenInBatches(t *testing.T) {
 	r := h.gateway()
 	artifact(t, r, "library/app", "v1", "x")
 	for range 10 {
-		r.CountPull("library/app")
+		r.CountPull(event.Actor{}, "library/app", oci.Reference{Tag: "latest"}, metadata.Manifest{})
 	}
 	row, err := h.store.Repository(ctx, "library/app")
 	require.NoError(t, err)
@@ -345,7 +350,7 @@ func TestPulls_readFromMemory(t *testing.T) {
 		_, err = r.Manifest(ctx, "library/app", oci.Reference{Digest: m.Digest})
 		require.NoError(t, err)
 		read(t, r, "library/app", oci.SHA256.FromString("x"))
-		r.CountPull("library/app")
+		r.CountPull(event.Actor{}, "library/app", oci.Reference{Tag: "latest"}, metadata.Manifest{})
 	}
 	pull()
 	statements.Clear()

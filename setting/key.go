@@ -80,7 +80,7 @@ var (
 	NotificationEnable         = toggle("notification_enable", true)
 	QuotaPerProjectEnable      = toggle("quota_per_project_enable", true)
 	StoragePerProject          = number("storage_per_project", -1, storageLimit)
-	AuditLogForwardEndpoint    = text("audit_log_forward_endpoint", "")
+	AuditLogForwardEndpoint    = text("audit_log_forward_endpoint", "", syslogEndpoint)
 	SkipAuditLogDatabase       = toggle("skip_audit_log_database", false)
 	SessionTimeout             = number("session_timeout", 60, positive)
 	ScannerSkipUpdatePullTime  = toggle("scanner_skip_update_pulltime", false)

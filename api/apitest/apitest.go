@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/session"
@@ -44,6 +47,22 @@ type Server struct {
 	Box      *secret.Box
 	Settings *setting.Settings
 	Sessions *session.Sessions
+
+	mu       sync.Mutex
+	recorded []event.Event
+}
+
+// Recorded are the events of refusals, which nobody writes here.
+func (s *Server) Recorded() []event.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.recorded)
+}
+
+func (s *Server) record(e event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded = append(s.recorded, e)
 }
 
 // Engines are the databases that a test runs on.
@@ -75,7 +94,7 @@ func Start(t testing.TB, engine string) *Server {
 	require.NoError(t, err)
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
-	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings})
+	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings, Record: s.record})
 	server := httptest.NewServer(s.API)
 	t.Cleanup(server.Close)
 	s.URL = server.URL

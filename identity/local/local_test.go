@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,8 @@ type fixture struct {
 	login  *identity.Login
 	mu     sync.Mutex
 	time   time.Time
+	// observed are the logins that were proven or refused.
+	observed []string
 }
 
 func (f *fixture) now() time.Time {
@@ -65,6 +68,11 @@ func newFixture(t testing.TB) *fixture {
 	var err error
 	f.login, err = identity.NewLogin(identity.LoginOptions{
 		Sources: []identity.Source{f.source}, Accounts: identity.NewAccounts(f.store, f.now), Now: f.now,
+		Observe: func(_ context.Context, credentials identity.Credentials, principal identity.Principal, err error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.observed = append(f.observed, fmt.Sprint(credentials.Name, " ", principal.Name, " ", err == nil, " ", credentials.Address))
+		},
 	})
 	require.NoError(t, err)
 	_, err = f.users.Create(t.Context(), operator, local.NewUser{Name: "alice", Password: password})
@@ -91,6 +99,20 @@ func TestLogin_provesAndRemembers(t *testing.T) {
 	_, err := f.try(t, "alice", password, "192.0.2.1")
 	require.NoError(t, err)
 	require.EqualValues(t, 2, f.source.asked.Load())
+}
+
+func TestLogin_tellsOfWhatWasProvenOrRefused(t *testing.T) {
+	f := newFixture(t)
+	for range 3 {
+		_, err := f.try(t, "alice", password, "192.0.2.1")
+		require.NoError(t, err)
+	}
+	for range 15 { // the last are throttled
+		_, err := f.try(t, "alice", "Wrong-horse1", "192.0.2.1")
+		require.Error(t, err)
+	}
+	require.Len(t, f.observed, 11)
+	require.Equal(t, []string{"alice alice true 192.0.2.1", "alice  false 192.0.2.1"}, f.observed[:2])
 }
 
 func TestLogin_refuses(t *testing.T) {

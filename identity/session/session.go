@@ -100,7 +100,7 @@ func (s *Sessions) read(ctx context.Context, hash string) (*remembered, time.Dur
 // Login proves a name and password and begins a session, in place of the former one of the browser, whose token may be "". It
 // returns the errors of an [identity.Source].
 func (s *Sessions) Login(ctx context.Context, actor event.Actor, credentials identity.Credentials, former string) (token string, err error) {
-	actor.Name, actor.Credential = credentials.Name, "password"
+	actor.Name, actor.Credential, credentials.Session = credentials.Name, "password", true
 	principal, err := s.options.Login.Authenticate(ctx, credentials)
 	if err == nil && principal.Kind != identity.KindUser {
 		err = identity.ErrCredentials // browsers are for people

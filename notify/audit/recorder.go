@@ -1,0 +1,192 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/metadata"
+)
+
+// The defaults of [RecorderOptions].
+const (
+	DefaultFlushInterval = 2 * time.Second
+	DefaultCapacity      = 20_000
+)
+
+const (
+	// recordBatch is how many events are written at once.
+	recordBatch = 500
+	// suspectRate bounds, in each second, the events that anybody can cause without being let in; suspectBurst is how many come
+	// through at once.
+	suspectRate  = 20
+	suspectBurst = 500
+	// maxText bounds each text of an event that strangers choose, in bytes.
+	maxText = 512
+)
+
+// RecorderOptions are what a [Recorder] is made of. Store and Logger are required; what is zero has its default.
+type RecorderOptions struct {
+	Store  *metadata.Store
+	Logger *slog.Logger
+	// FlushInterval is how long an event waits at most, and what a crash loses. Capacity is how many wait while the database does
+	// not answer; those beyond are counted and not kept.
+	FlushInterval time.Duration
+	Capacity      int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Recorder writes the events of acts that write nothing themselves: pulls, logins, refusals. They wait in memory, so that the act
+// does not wait for a write. A flood neither fills the memory nor the database: what is too much is counted, and the count is
+// written as an event too.
+type Recorder struct {
+	options RecorderOptions
+	suspect *rate.Limiter
+
+	mu      sync.Mutex
+	waiting []event.Event
+	dropped map[event.Kind]int64
+
+	wake chan struct{}
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// NewRecorder returns a recorder, whose goroutine [Recorder.Close] ends.
+func NewRecorder(options RecorderOptions) *Recorder {
+	if options.FlushInterval == 0 {
+		options.FlushInterval = DefaultFlushInterval
+	}
+	if options.Capacity == 0 {
+		options.Capacity = DefaultCapacity
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Recorder{
+		options: options, suspect: rate.NewLimiter(suspectRate, suspectBurst), dropped: map[event.Kind]int64{},
+		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+	}
+	go r.loop(ctx)
+	return r
+}
+
+// Record takes an event, and never waits.
+func (r *Recorder) Record(e event.Event) {
+	now := r.options.Now()
+	if e.At.IsZero() {
+		e.At = now
+	}
+	for _, text := range []*string{&e.Actor, &e.Credential, &e.RequestID, &e.Address, &e.Repository, &e.Tag, &e.Digest, &e.Subject, &e.Project} {
+		*text = storable(*text)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	suspicious := e.Kind == event.LoginFailed || e.Kind == event.Refused
+	if suspicious && !r.suspect.AllowN(now, 1) || len(r.waiting) >= r.options.Capacity {
+		r.drop(e)
+		return
+	}
+	r.waiting = append(r.waiting, e)
+	if len(r.waiting) == recordBatch {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// drop counts an event that is not kept. The caller holds the lock.
+func (r *Recorder) drop(e event.Event) {
+	if e.Kind == event.Refused {
+		r.dropped[e.Attempt]++
+		return
+	}
+	r.dropped[e.Kind]++
+}
+
+// storable is a text as every database takes it: valid, without NUL, and no longer than a sane one.
+func storable(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// Close ends the goroutine and writes what waits; the error is that of this write.
+func (r *Recorder) Close() error {
+	r.stop()
+	<-r.done
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return r.flush(ctx)
+}
+
+func (r *Recorder) loop(ctx context.Context) {
+	defer close(r.done)
+	ticker := time.NewTicker(r.options.FlushInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-r.wake:
+		}
+		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
+			r.options.Logger.WarnContext(ctx, "events of pulls and logins are not written yet", "error", err)
+		}
+	}
+}
+
+// flush writes all that waits, a batch in each transaction. What could not be written waits on.
+func (r *Recorder) flush(ctx context.Context) error {
+	for {
+		batch, dropped := r.take()
+		if len(batch) == 0 {
+			return nil
+		}
+		err := r.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendEvents(ctx, batch) })
+		if err != nil {
+			r.restore(batch[:len(batch)-len(dropped)], dropped)
+			return fmt.Errorf("write %d events: %w", len(batch), err)
+		}
+	}
+}
+
+// take returns the oldest events, and after them those that tell what was dropped.
+func (r *Recorder) take() (batch []event.Event, dropped map[event.Kind]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.waiting), recordBatch)
+	batch = append(batch, r.waiting[:n]...)
+	r.waiting = append(r.waiting[:0], r.waiting[n:]...)
+	dropped, r.dropped = r.dropped, map[event.Kind]int64{}
+	for kind, count := range dropped {
+		batch = append(batch, event.Event{Kind: event.EventsDropped, Attempt: kind, Size: count, Actor: "berth", At: r.options.Now()})
+	}
+	return batch, dropped
+}
+
+func (r *Recorder) restore(batch []event.Event, dropped map[event.Kind]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = append(batch, r.waiting...)
+	for kind, count := range dropped {
+		r.dropped[kind] += count
+	}
+	if excess := len(r.waiting) - r.options.Capacity; excess > 0 {
+		for _, e := range r.waiting[r.options.Capacity:] {
+			r.drop(e)
+		}
+		r.waiting = r.waiting[:r.options.Capacity]
+	}
+}

@@ -1,0 +1,261 @@
+// Package retention judges which artifacts of a repository are kept: those that any rule keeps, and what these need to be whole.
+// It knows rules and times, and neither where artifacts come from nor how they are deleted.
+package retention
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/oci"
+)
+
+// MaxRules is how many rules a policy may have.
+const MaxRules = 15
+
+// Template says which of the artifacts that a rule selects it keeps.
+type Template string
+
+// The templates, by their names on the wire.
+const (
+	// Always keeps all of them.
+	Always Template = "always"
+	// LatestPushed and LatestPulled keep the last N pushed or pulled.
+	LatestPushed Template = "latestPushedK"
+	LatestPulled Template = "latestPulledN"
+	// PushedWithin and PulledWithin keep those of the last N days.
+	PushedWithin Template = "nDaysSinceLastPush"
+	PulledWithin Template = "nDaysSinceLastPull"
+)
+
+// Templates are all templates.
+var Templates = []Template{LatestPushed, LatestPulled, PushedWithin, PulledWithin, Always}
+
+// Counted reports whether the template needs a number.
+func (t Template) Counted() bool { return t != Always }
+
+// Selector chooses names by a doublestar pattern, or those that it does not match.
+type Selector struct {
+	Pattern string
+	Exclude bool
+}
+
+// Validate returns a [*fault.Error] for a pattern that cannot be understood.
+func (s Selector) Validate() error {
+	if s.Pattern == "" || len(s.Pattern) > 1024 || !doublestar.ValidatePattern(s.Pattern) {
+		return fault.New(fault.Invalid, "pattern %q is none: * stands for a part of a name, ** for any, {a,b} for one of them", s.Pattern)
+	}
+	return nil
+}
+
+// Selects reports whether the name is chosen.
+func (s Selector) Selects(name string) bool {
+	return doublestar.MatchUnvalidated(s.Pattern, name) != s.Exclude
+}
+
+// Rule keeps some artifacts of some repositories.
+type Rule struct {
+	Disabled bool
+	Template Template
+	// Number is of artifacts or of days, as the template says.
+	Number int
+	// Repositories selects by the name within the project.
+	Repositories Selector
+	Tags         Selector
+	// Untagged selects artifacts without a tag as well.
+	Untagged bool
+}
+
+// Validate returns a [*fault.Error] for a rule that cannot work.
+func (r Rule) Validate() error {
+	if !slices.Contains(Templates, r.Template) {
+		return fault.New(fault.Invalid, "template %q is not one of %v", r.Template, Templates)
+	}
+	if r.Template.Counted() && r.Number < 1 {
+		return fault.New(fault.Invalid, "template %s needs a number from 1", r.Template)
+	}
+	if err := r.Repositories.Validate(); err != nil {
+		return err
+	}
+	return r.Tags.Validate()
+}
+
+// String says what the rule keeps, for logs that people read.
+func (r Rule) String() string {
+	var kept string
+	switch r.Template {
+	case LatestPushed:
+		kept = fmt.Sprintf("the last %d pushed", r.Number)
+	case LatestPulled:
+		kept = fmt.Sprintf("the last %d pulled", r.Number)
+	case PushedWithin:
+		kept = fmt.Sprintf("pushed within %d days", r.Number)
+	case PulledWithin:
+		kept = fmt.Sprintf("pulled within %d days", r.Number)
+	default:
+		kept = "always"
+	}
+	not := ""
+	if r.Tags.Exclude {
+		not = "not "
+	}
+	return fmt.Sprintf("%s, of tags %s%s", kept, not, r.Tags.Pattern)
+}
+
+// Policy is what is kept of a project. Without a rule that is in force everything is kept: nobody who has not said what to keep
+// means to lose all.
+type Policy struct {
+	Rules []Rule
+}
+
+// Validate returns a [*fault.Error] for too many rules, or for one that cannot work.
+func (p Policy) Validate() error {
+	if len(p.Rules) > MaxRules {
+		return fault.New(fault.Invalid, "%d rules are more than the %d that a policy may have", len(p.Rules), MaxRules)
+	}
+	for i, rule := range p.Rules {
+		if err := rule.Validate(); err != nil {
+			return fmt.Errorf("rule %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// Artifact is what a policy judges.
+type Artifact struct {
+	Digest   oci.Digest
+	Tags     []string
+	PushedAt time.Time
+	PulledAt time.Time // zero when never pulled
+	// Children are the manifests that an index lists; Subject is what a signature or another attachment is about, "" for none.
+	Children []oci.Digest
+	Subject  oci.Digest
+}
+
+// Verdict is the judgement of one artifact.
+type Verdict struct {
+	Digest oci.Digest
+	Keep   bool
+	// Reason says why, for people.
+	Reason string
+}
+
+// Judge returns a verdict for each artifact of a repository, in their order; repository is the name within the project. An
+// artifact of which a rule selects any tag is judged whole. What an index that is kept lists is kept, and what is attached to what
+// is kept; an attachment to something else is judged with it, and one whose subject the repository does not have is kept.
+func (p Policy) Judge(repository string, artifacts []Artifact, now time.Time) []Verdict {
+	rules := slices.DeleteFunc(slices.Clone(p.Rules), func(r Rule) bool { return r.Disabled || !r.Repositories.Selects(repository) })
+	reasons := make(map[oci.Digest]string, len(artifacts))
+	if len(rules) == 0 {
+		for _, a := range artifacts {
+			reasons[a.Digest] = "no rule is about the repository"
+		}
+		return verdicts(artifacts, reasons)
+	}
+	known := make(map[oci.Digest]*Artifact, len(artifacts))
+	listed := map[oci.Digest]bool{}
+	for i := range artifacts {
+		known[artifacts[i].Digest] = &artifacts[i]
+		for _, child := range artifacts[i].Children {
+			listed[child] = true
+		}
+	}
+	for _, rule := range rules {
+		for _, a := range rule.keeps(artifacts, listed, now) {
+			if reasons[a.Digest] == "" {
+				reasons[a.Digest] = "kept by the rule: " + rule.String()
+			}
+		}
+	}
+	keepWhole(artifacts, known, reasons)
+	return verdicts(artifacts, reasons)
+}
+
+// keeps returns the artifacts that the rule keeps.
+func (r Rule) keeps(artifacts []Artifact, listed map[oci.Digest]bool, now time.Time) []Artifact {
+	var selected []Artifact
+	for _, a := range artifacts {
+		if r.selects(a, listed) {
+			selected = append(selected, a)
+		}
+	}
+	since := now.AddDate(0, 0, -r.Number)
+	pushed := func(a Artifact) time.Time { return a.PushedAt }
+	pulled := func(a Artifact) time.Time { return a.PulledAt }
+	switch r.Template {
+	case LatestPushed:
+		return latest(selected, r.Number, pushed)
+	case LatestPulled:
+		return latest(selected, r.Number, pulled)
+	case PushedWithin:
+		return slices.DeleteFunc(selected, func(a Artifact) bool { return a.PushedAt.Before(since) })
+	case PulledWithin:
+		return slices.DeleteFunc(selected, func(a Artifact) bool { return a.PulledAt.Before(since) })
+	}
+	return selected
+}
+
+// selects reports whether the rule is about the artifact. What an index lists and what is attached to something has no tag because
+// it needs none, so it is not "untagged".
+func (r Rule) selects(a Artifact, listed map[oci.Digest]bool) bool {
+	if len(a.Tags) == 0 {
+		return r.Untagged && !listed[a.Digest] && a.Subject == ""
+	}
+	return slices.ContainsFunc(a.Tags, r.Tags.Selects)
+}
+
+// latest returns the n artifacts with the latest times; of equal times the order of digests decides, so that two runs agree.
+func latest(artifacts []Artifact, n int, at func(Artifact) time.Time) []Artifact {
+	slices.SortFunc(artifacts, func(a, b Artifact) int {
+		return cmp.Or(at(b).Compare(at(a)), cmp.Compare(a.Digest, b.Digest))
+	})
+	return artifacts[:min(n, len(artifacts))]
+}
+
+// keepWhole keeps what is listed by or attached to what is kept, however deep.
+func keepWhole(artifacts []Artifact, known map[oci.Digest]*Artifact, reasons map[oci.Digest]string) {
+	attached := map[oci.Digest][]oci.Digest{}
+	var open []oci.Digest
+	for _, a := range artifacts {
+		if a.Subject != "" {
+			attached[a.Subject] = append(attached[a.Subject], a.Digest)
+			if known[a.Subject] == nil && reasons[a.Digest] == "" {
+				reasons[a.Digest] = "what it is attached to is not in the repository"
+			}
+		}
+		if reasons[a.Digest] != "" {
+			open = append(open, a.Digest)
+		}
+	}
+	keep := func(digest oci.Digest, reason string) {
+		if known[digest] != nil && reasons[digest] == "" {
+			reasons[digest] = reason
+			open = append(open, digest)
+		}
+	}
+	for len(open) > 0 {
+		digest := open[len(open)-1]
+		open = open[:len(open)-1]
+		for _, child := range known[digest].Children {
+			keep(child, "listed by "+digest.String())
+		}
+		for _, attachment := range attached[digest] {
+			keep(attachment, "attached to "+digest.String())
+		}
+	}
+}
+
+func verdicts(artifacts []Artifact, reasons map[oci.Digest]string) []Verdict {
+	all := make([]Verdict, len(artifacts))
+	for i, a := range artifacts {
+		all[i] = Verdict{Digest: a.Digest, Keep: reasons[a.Digest] != "", Reason: reasons[a.Digest]}
+		if !all[i].Keep {
+			all[i].Reason = "kept by no rule"
+		}
+	}
+	return all
+}

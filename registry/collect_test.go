@@ -1,0 +1,213 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/postgres"
+	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
+	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/registry"
+)
+
+// collect runs a collection without any grace, and the sweep that deletes the bytes.
+func (h *house) collect(r *registry.Registry) registry.Collected {
+	h.t.Helper()
+	h.clock.advance(time.Second)
+	collected, err := r.CollectGarbage(ctx, registry.Collect{})
+	require.NoError(h.t, err)
+	h.clock.advance(time.Hour)
+	require.NoError(h.t, r.Sweep(ctx))
+	return collected
+}
+
+func remove(t *testing.T, r *registry.Registry, repository oci.Repository, digest oci.Digest) {
+	t.Helper()
+	require.NoError(t, r.DeleteManifest(ctx, alice, repository, oci.Reference{Digest: digest}))
+}
+
+func TestCollectGarbage_keepsWhatIsNeededAndFreesTheRest(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	doomed := artifact(t, r, "library/a", "v1", "only in a")
+	artifact(t, r, "library/a", "v2", "in both")
+	other := artifact(t, r, "library/b", "v1", "in both")
+	put(t, r, "library/b", "never used")
+	require.Equal(t, 4, h.files(), "one of the two uploads of the shared blob was for nothing")
+
+	early, err := r.CollectGarbage(ctx, registry.Collect{Grace: time.Hour})
+	require.NoError(t, err)
+	require.Zero(t, early.Due, "the grace has not passed")
+
+	remove(t, r, "library/a", doomed)
+	h.clock.advance(time.Second)
+	wouldBe, err := r.CollectGarbage(ctx, registry.Collect{DryRun: true})
+	require.NoError(t, err)
+	require.Equal(t, int64(2), wouldBe.Links)
+	require.Equal(t, 4, h.files())
+
+	steps := 0
+	collected, err := r.CollectGarbage(ctx, registry.Collect{Progress: func(registry.Collected) { steps++ }})
+	require.NoError(t, err)
+	require.Equal(t, registry.Collected{Reviewed: 6, Due: 6, Links: 2, Blobs: 2, Bytes: int64(len("only in a") + len("never used"))}, collected)
+	require.Positive(t, steps)
+	_, err = r.Blob(ctx, "library/b", oci.SHA256.FromString("never used"))
+	require.True(t, oci.HasCode(err, oci.CodeBlobUnknown), "caches know as well")
+	require.Equal(t, 4, h.files(), "somebody may still be reading")
+	h.clock.advance(time.Hour)
+	require.NoError(t, r.Sweep(ctx))
+	require.Equal(t, 1, h.files())
+
+	again := h.collect(r)
+	require.Zero(t, again.Reviewed, "what is answered is not asked again")
+	remove(t, r, "library/b", other)
+	require.Equal(t, int64(0), h.collect(r).Blobs, "repository a needs it")
+	_, err = r.Blob(ctx, "library/a", oci.SHA256.FromString("in both"))
+	require.NoError(t, err)
+}
+
+func TestCollectGarbage_afterARepositoryIsGone(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	artifact(t, r, "library/a", "v1", "content")
+	require.NoError(t, h.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		row, err := tx.Repository(ctx, "library/a")
+		if err != nil {
+			return err
+		}
+		return tx.DeleteRepository(ctx, row.ID)
+	}))
+	require.Equal(t, int64(1), h.collect(r).Blobs)
+	require.Zero(t, h.files())
+}
+
+func TestCollectGarbage_pushedAgainMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	doomed := artifact(t, r, "library/a", "v1", "content")
+	remove(t, r, "library/a", doomed)
+	h.clock.advance(time.Second)
+	_, err := r.CollectGarbage(ctx, registry.Collect{})
+	require.NoError(t, err)
+	artifact(t, r, "library/a", "v1", "content")
+	h.clock.advance(time.Hour)
+	require.NoError(t, r.Sweep(ctx))
+	blob, err := r.Blob(ctx, "library/a", oci.SHA256.FromString("content"))
+	require.NoError(t, err)
+	content, err := r.OpenBlob(ctx, "library/a", blob, nil)
+	require.NoError(t, err)
+	require.NoError(t, content.Close())
+	require.Equal(t, 1, h.files())
+}
+
+func TestCollectGarbage_stopsAndGoesOn(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	for i := range 250 {
+		put(t, r, "library/a", fmt.Sprint("unused ", i))
+	}
+	h.clock.advance(time.Second)
+	stopping, stop := context.WithCancel(ctx)
+	stopped, err := r.CollectGarbage(stopping, registry.Collect{Progress: func(registry.Collected) { stop() }})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Positive(t, stopped.Reviewed)
+	rest := h.collect(r)
+	require.Equal(t, int64(250), stopped.Links+rest.Links)
+	require.Zero(t, h.files())
+}
+
+// TestCollectGarbage_whilePushing has several gateways push images that share blobs, delete them and collect without any grace. A
+// push may be told that a blob is gone, which it uploads again then; what was acknowledged must be whole.
+func TestCollectGarbage_whilePushing(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { collectWhilePushing(newHouse(t)) })
+	t.Run("postgres", func(t *testing.T) {
+		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, store.Close()) })
+		require.NoError(t, store.Migrate(t.Context()))
+		collectWhilePushing(newHouseOn(t, store))
+	})
+}
+
+func collectWhilePushing(h *house) {
+	t := h.t
+	gateways := []*registry.Registry{h.gateway(), h.gateway()}
+	var acknowledged sync.Map // tag → content
+	var pushers, collectors sync.WaitGroup
+	stop := make(chan struct{})
+	for i, r := range gateways {
+		collectors.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				h.clock.advance(time.Millisecond)
+				if _, err := r.CollectGarbage(ctx, registry.Collect{Grace: -time.Hour}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		for worker := range 3 {
+			pushers.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(i), uint64(worker)))
+				repository := oci.Repository(fmt.Sprintf("library/r%d", random.IntN(2)))
+				for round := range 40 {
+					tag := fmt.Sprintf("t%d-%d-%d", i, worker, round)
+					content := fmt.Sprint("shared ", random.IntN(5))
+					pushUntilDone(t, r, repository, tag, content)
+					acknowledged.Store(string(repository)+" "+tag, content)
+					if random.IntN(2) == 0 {
+						acknowledged.Delete(string(repository) + " " + tag)
+						err := r.DeleteManifest(ctx, alice, repository, oci.Reference{Tag: tag})
+						require.NoError(t, err)
+					}
+				}
+			})
+		}
+	}
+	pushers.Wait()
+	close(stop)
+	collectors.Wait()
+	reader := h.gateway()
+	acknowledged.Range(func(key, content any) bool {
+		name, tag, _ := strings.Cut(key.(string), " ")
+		_, err := reader.Manifest(ctx, oci.Repository(name), oci.Reference{Tag: tag})
+		require.NoError(t, err)
+		blob, err := reader.Blob(ctx, oci.Repository(name), oci.SHA256.FromString(content.(string)))
+		require.NoError(t, err)
+		opened, err := reader.OpenBlob(ctx, oci.Repository(name), blob, nil)
+		require.NoError(t, err)
+		require.NoError(t, opened.Close())
+		return true
+	})
+}
+
+func pushUntilDone(t *testing.T, r *registry.Registry, repository oci.Repository, tag, content string) {
+	t.Helper()
+	for {
+		config := put(t, r, repository, content)
+		payload := `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"` + config.String() + `","size":1},"layers":[]}`
+		_, err := r.PutManifest(ctx, alice, registry.Push{
+			Repository: repository, Reference: oci.Reference{Tag: tag}, ContentType: oci.MediaTypeImageManifest, Payload: []byte(payload),
+		})
+		var refusal *oci.Error
+		if errors.As(err, &refusal) && refusal.Code == oci.CodeManifestBlobUnknown {
+			continue
+		}
+		require.NoError(t, err)
+		return
+	}
+}
