@@ -41,9 +41,10 @@ var mayImport = map[string][]string{
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
-	"registry/...": {"oci", "event", "fault", "secret", "storage", "metadata", "identity", "policy/...", "registry/..."},
-	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
-	"notify/...":   {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},
+	"registry/...":  {"oci", "event", "fault", "secret", "storage", "metadata", "identity", "policy/...", "registry/..."},
+	"project/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
+	"replicate/...": {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
+	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "api/..."},
 	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},

@@ -1,0 +1,331 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/berth-registry/berth/oci"
+)
+
+// HasBlob reports whether the repository has a blob.
+func (r *Registry) HasBlob(ctx context.Context, repository string, digest oci.Digest) (bool, error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull)
+	response, err := r.send(ctx, http.MethodHead, r.at("v2", repository, "blobs", digest.String()), nil, nil)
+	act := "look for blob " + repository + " " + digest.String()
+	if err != nil {
+		return false, refused(act, err)
+	}
+	err = expect(response, act, http.StatusOK)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// ReadBlob opens a blob from an offset on. The error wraps [ErrNotFound] when the repository does not have it.
+func (r *Registry) ReadBlob(ctx context.Context, repository string, digest oci.Digest, offset int64) (io.ReadCloser, error) {
+	act := "read blob " + repository + " " + digest.String()
+	header := http.Header{}
+	if offset > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull)
+	response, err := r.send(ctx, http.MethodGet, r.at("v2", repository, "blobs", digest.String()), nil, header)
+	if err != nil {
+		return nil, refused(act, err)
+	}
+	switch {
+	case response.StatusCode == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)):
+		return response.Body, nil
+	case response.StatusCode == http.StatusOK:
+		// A registry without ranges sends all of it.
+		if _, err := io.CopyN(io.Discard, response.Body, offset); err != nil {
+			return nil, errors.Join(refused(act, err), response.Body.Close())
+		}
+		return response.Body, nil
+	}
+	return nil, expect(response, act)
+}
+
+// MountBlob has the registry link a blob that another of its repositories has, and reports whether it did.
+func (r *Registry) MountBlob(ctx context.Context, repository, from string, digest oci.Digest) (bool, error) {
+	act := "mount blob " + digest.String() + " of " + from + " to " + repository
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(from), auth.ActionPull)
+	target := r.at("v2", repository, "blobs", "uploads/")
+	target.RawQuery = url.Values{"mount": {digest.String()}, "from": {from}}.Encode()
+	response, err := r.send(ctx, http.MethodPost, target, nil, nil)
+	if err != nil {
+		return false, refused(act, err)
+	}
+	if response.StatusCode != http.StatusAccepted {
+		err := expect(response, act, http.StatusCreated)
+		return err == nil, err
+	}
+	// It began an upload instead, which nobody will finish.
+	upload := upload{registry: r, repository: repository}
+	if err := upload.follow(response); err == nil {
+		upload.cancel(ctx)
+	}
+	return false, expect(response, act, http.StatusAccepted)
+}
+
+// The sizes of the chunks of an upload: they shrink when connections break, so that little is sent again, and grow when they hold.
+const (
+	firstChunk    = 64 << 20
+	smallestChunk = 1 << 20
+	largestChunk  = 512 << 20
+	// wholeBlob is the size up to which a blob is sent in one request without a chunk.
+	wholeBlob = 1 << 20
+)
+
+// How often a transfer goes on after a fault without having got any further, and how long it waits between.
+const (
+	fruitlessTries = 8
+	firstPause     = 250 * time.Millisecond
+	longestPause   = 30 * time.Second
+)
+
+// Transfer is what an upload has cost.
+type Transfer struct {
+	// Sent counts all bytes sent, those that were sent again too; Resumed how often it went on after a fault.
+	Sent    int64
+	Resumed int
+}
+
+// WriteBlob uploads a blob that open returns from an offset on. When a connection breaks, on whichever side, it asks the registry
+// what has arrived and goes on from there; only when it gets no further for several tries it gives up. A registry that has
+// forgotten the upload gets it anew.
+func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.Descriptor, open func(ctx context.Context, offset int64) (io.ReadCloser, error)) (Transfer, error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
+	u := &upload{registry: r, repository: repository, blob: blob, open: open, chunk: firstChunk}
+	pause, fruitless, furthest := firstPause, 0, int64(-1)
+	for {
+		err := u.advance(ctx)
+		if err == nil {
+			return u.transfer, nil
+		}
+		if ctx.Err() != nil || final(err) {
+			u.cancel(context.WithoutCancel(ctx))
+			return u.transfer, refused("write blob "+repository+" "+blob.Digest.String(), err)
+		}
+		if u.offset > furthest {
+			furthest, fruitless, pause = u.offset, 0, firstPause
+		}
+		if fruitless++; fruitless > fruitlessTries {
+			u.cancel(context.WithoutCancel(ctx))
+			return u.transfer, fmt.Errorf("write blob %s %s: got no further than %d bytes in %d tries: %w", repository, blob.Digest, furthest, fruitlessTries, err)
+		}
+		wait := pause
+		if busy, ok := errors.AsType[*busyError](err); ok {
+			wait = max(wait, busy.after)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		pause = min(2*pause, longestPause)
+		u.transfer.Resumed++
+		u.chunk = max(u.chunk/2, smallestChunk)
+	}
+}
+
+// upload is an upload on its way.
+type upload struct {
+	registry   *Registry
+	repository string
+	blob       oci.Descriptor
+	open       func(ctx context.Context, offset int64) (io.ReadCloser, error)
+	// location is where it goes on, nil before it has begun and after it was forgotten.
+	location *url.URL
+	offset   int64
+	// unsure tells that the registry has to be asked for the offset.
+	unsure   bool
+	chunk    int64
+	transfer Transfer
+}
+
+// errForgotten says that the registry does not know the upload any more.
+var errForgotten = errors.New("the registry has forgotten the upload")
+
+// advance takes the upload to its end, or to a fault.
+func (u *upload) advance(ctx context.Context) error {
+	if u.location == nil {
+		if err := u.begin(ctx); err != nil {
+			return err
+		}
+	}
+	if u.unsure {
+		if err := u.ask(ctx); err != nil {
+			return err
+		}
+	}
+	content := &source{upload: u}
+	defer content.close()
+	for u.offset < u.blob.Size {
+		if err := u.send(ctx, content); err != nil {
+			return err
+		}
+		u.chunk = min(2*u.chunk, largestChunk)
+	}
+	return u.finish(ctx)
+}
+
+func (u *upload) begin(ctx context.Context) error {
+	response, err := u.registry.send(ctx, http.MethodPost, u.registry.at("v2", u.repository, "blobs", "uploads/"), nil, nil)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusAccepted {
+		return expect(response, "begin upload", http.StatusAccepted)
+	}
+	defer response.Body.Close()
+	u.offset, u.unsure = 0, false
+	return u.follow(response)
+}
+
+// follow takes the location of an answer, which may be relative.
+func (u *upload) follow(response *http.Response) error {
+	location, err := response.Location()
+	if err != nil {
+		return fmt.Errorf("the registry named no place to go on: %w", err)
+	}
+	u.location = location
+	return nil
+}
+
+// ask learns from the registry how much has arrived.
+func (u *upload) ask(ctx context.Context) error {
+	response, err := u.registry.send(ctx, http.MethodGet, u.location, nil, nil)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode == http.StatusNotFound {
+		_ = response.Body.Close()
+		u.location = nil
+		return errForgotten
+	}
+	if response.StatusCode != http.StatusNoContent {
+		return expect(response, "ask for upload", http.StatusNoContent)
+	}
+	defer response.Body.Close()
+	if err := u.arrived(response); err != nil {
+		return err
+	}
+	u.unsure = false
+	return u.follow(response)
+}
+
+// arrived reads the range of an answer: "0-99" for a hundred bytes. Registries say "0-0" of an upload without any.
+func (u *upload) arrived(response *http.Response) error {
+	_, last, found := strings.Cut(response.Header.Get("Range"), "-")
+	end, err := strconv.ParseInt(last, 10, 64)
+	switch {
+	case !found || err != nil || end < 0 || end >= max(1, u.blob.Size):
+		return fmt.Errorf("the registry says that %q has arrived of %d bytes", response.Header.Get("Range"), u.blob.Size)
+	case end == 0:
+		u.offset = 0
+	default:
+		u.offset = end + 1
+	}
+	return nil
+}
+
+// send sends a chunk.
+func (u *upload) send(ctx context.Context, content *source) error {
+	length := min(u.chunk, u.blob.Size-u.offset)
+	reader, err := content.at(ctx, u.offset)
+	if err != nil {
+		return err
+	}
+	counted := &counter{reader: io.LimitReader(reader, length), sent: &u.transfer.Sent}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.location.String(), counted)
+	if err != nil {
+		return err
+	}
+	request.ContentLength = length
+	request.Header.Set("Content-Type", "application/octet-stream")
+	request.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.offset+length-1))
+	u.unsure = true
+	response, err := u.registry.client.Do(request)
+	if counted.fault != nil {
+		content.close()
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		return counted.fault
+	}
+	if err != nil {
+		content.close()
+		return err
+	}
+	defer response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusAccepted, http.StatusCreated, http.StatusNoContent:
+		content.offset += length
+		u.offset += length
+		u.unsure = false
+		return u.follow(response)
+	case http.StatusNotFound:
+		u.location = nil
+		return errForgotten
+	}
+	content.close()
+	return failure(response)
+}
+
+// finish names the digest of what has arrived.
+func (u *upload) finish(ctx context.Context) error {
+	target := *u.location
+	query := target.Query()
+	query.Set("digest", u.blob.Digest.String())
+	target.RawQuery = query.Encode()
+	u.unsure = true
+	response, err := u.registry.send(ctx, http.MethodPut, &target, nil, http.Header{"Content-Type": {"application/octet-stream"}})
+	if err != nil {
+		return err
+	}
+	if response.StatusCode == http.StatusNotFound {
+		_ = response.Body.Close()
+		// The answer to an earlier try may have been lost.
+		if has, err := u.registry.HasBlob(ctx, u.repository, u.blob.Digest); err != nil || has {
+			return err
+		}
+		u.location = nil
+		return errForgotten
+	}
+	return expect(response, "finish upload", http.StatusCreated, http.StatusNoContent)
+}
+
+// cancel has the registry forget the upload; one that does not goes by itself some day.
+func (u *upload) cancel(ctx context.Context) {
+	if u.location == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if response, err := u.registry.send(ctx, http.MethodDelete, u.location, nil, nil); err == nil {
+		_ = response.Body.Close()
+	}
+}
+
+// final reports whether an error will be the same at the next try.
+func final(err error) bool {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errForgotten) {
+		return errors.Is(err, ErrNotFound)
+	}
+	status, known := statusOf(err)
+	return known && status < http.StatusInternalServerError && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
+		status != http.StatusUnauthorized && status != http.StatusRequestedRangeNotSatisfiable && status != http.StatusNotFound
+}

@@ -1,0 +1,216 @@
+// Package remote speaks to registries elsewhere by the distribution specification: what is read and written small goes through
+// oras-go, which knows logins and tokens; blobs are read and uploaded from where a connection broke.
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"oras.land/oras-go/v2/errdef"
+	orasregistry "oras.land/oras-go/v2/registry"
+	orasremote "oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+	"oras.land/oras-go/v2/registry/remote/retry"
+
+	"github.com/berth-registry/berth/oci"
+)
+
+// ErrNotFound says that the registry does not have what was asked for.
+var ErrNotFound = errors.New("not found in the remote registry")
+
+// Options are how a registry is reached.
+type Options struct {
+	// URL is its address, such as https://registry.example.com; http is for registries on trusted networks.
+	URL string
+	// Username and Secret log in; both empty logs nobody in.
+	Username, Secret string
+	// Transport carries the requests; it decides where connections may go, see package outbound.
+	Transport http.RoundTripper
+	UserAgent string
+}
+
+// Registry is a registry elsewhere. Its methods may be called from many goroutines.
+type Registry struct {
+	base   *url.URL
+	client *auth.Client
+}
+
+// manifestTypes are what a registry is told that the caller understands, so that none converts.
+var manifestTypes = []string{
+	oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, "*/*",
+}
+
+// requestRetries is for requests that can be sent again as they are; transfers of blobs have their own, from where they broke.
+var requestRetries = &retry.GenericPolicy{
+	Retryable: retryable, Backoff: retryAfter(retry.ExponentialBackoff(500*time.Millisecond, 2, 0.2)),
+	MinWait: 100 * time.Millisecond, MaxWait: time.Minute, MaxRetry: 5,
+}
+
+// retryable reports whether a request may succeed when it is sent again: too many requests, and faults of the server or the way.
+func retryable(response *http.Response, err error) (bool, error) {
+	if err != nil {
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded), nil
+	}
+	return response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusRequestTimeout ||
+		response.StatusCode >= http.StatusInternalServerError && response.StatusCode != http.StatusNotImplemented, nil
+}
+
+// retryAfter waits as long as a 503 asks for, as oras-go does for a 429 already.
+func retryAfter(backoff retry.Backoff) retry.Backoff {
+	return func(attempt int, response *http.Response) time.Duration {
+		if response != nil && response.StatusCode == http.StatusServiceUnavailable {
+			if wait := waitOf(response); wait > 0 {
+				return wait
+			}
+		}
+		return backoff(attempt, response)
+	}
+}
+
+// New returns the registry at an address. It returns an error when the address is none.
+func New(options Options) (*Registry, error) {
+	base, err := url.Parse(options.URL)
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.Path != "" && base.Path != "/" {
+		return nil, fmt.Errorf("%q is no address of a registry, such as https://registry.example.com", options.URL)
+	}
+	transport := &retry.Transport{Base: options.Transport, Policy: func() retry.Policy { return requestRetries }}
+	client := &auth.Client{
+		Client: &http.Client{Transport: transport}, Cache: auth.NewCache(), ClientID: "berth",
+		Header: http.Header{"User-Agent": {options.UserAgent}},
+		// Where connections may go is the transport's to say, for realms of tokens and everything else alike.
+		BlockedRealmPrefixes: []netip.Prefix{},
+	}
+	if options.Username != "" || options.Secret != "" {
+		client.Credential = auth.StaticCredential(base.Host, auth.Credential{Username: options.Username, Password: options.Secret})
+	}
+	return &Registry{base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: client}, nil
+}
+
+func (r *Registry) plain() bool { return r.base.Scheme == "http" }
+
+func (r *Registry) repository(name string) *orasremote.Repository {
+	return &orasremote.Repository{
+		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host, Repository: name}, PlainHTTP: r.plain(),
+		ManifestMediaTypes: manifestTypes, MaxMetadataBytes: oci.MaxManifestSize, SkipReferrersGC: true,
+	}
+}
+
+// Ping returns nil when the registry answers and takes the login.
+func (r *Registry) Ping(ctx context.Context) error {
+	registry := &orasremote.Registry{RepositoryOptions: orasremote.RepositoryOptions{
+		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host}, PlainHTTP: r.plain(),
+	}}
+	return refused("ping "+r.base.Host, registry.Ping(ctx))
+}
+
+// Repositories calls fn with the names of all repositories, a page at a time, as far as the registry has a catalog.
+func (r *Registry) Repositories(ctx context.Context, fn func(names []string) error) error {
+	registry := &orasremote.Registry{RepositoryOptions: orasremote.RepositoryOptions{
+		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host}, PlainHTTP: r.plain(),
+	}}
+	return refused("list repositories of "+r.base.Host, registry.Repositories(ctx, "", fn))
+}
+
+// Tags calls fn with the tags of a repository, a page at a time. The error wraps [ErrNotFound] when there is no such repository.
+func (r *Registry) Tags(ctx context.Context, repository string, fn func(tags []string) error) error {
+	return refused("list tags of "+repository, r.repository(repository).Tags(ctx, "", fn))
+}
+
+// Manifest is a manifest as the registry sent it.
+type Manifest struct {
+	MediaType string
+	Digest    oci.Digest
+	Payload   []byte
+}
+
+// Manifest returns the manifest behind a tag or digest. The error wraps [ErrNotFound] when there is none. That it has the digest
+// that was asked for has been checked.
+func (r *Registry) Manifest(ctx context.Context, repository, reference string) (Manifest, error) {
+	act := "read manifest " + repository + " " + reference
+	descriptor, body, err := r.repository(repository).Manifests().FetchReference(ctx, reference)
+	if err != nil {
+		return Manifest{}, refused(act, err)
+	}
+	defer body.Close()
+	payload, err := io.ReadAll(io.LimitReader(body, oci.MaxManifestSize+1))
+	if err != nil {
+		return Manifest{}, refused(act, err)
+	}
+	if len(payload) > oci.MaxManifestSize {
+		return Manifest{}, fmt.Errorf("%s: longer than %d bytes", act, oci.MaxManifestSize)
+	}
+	if actual := descriptor.Digest.Algorithm().FromBytes(payload); actual != descriptor.Digest {
+		return Manifest{}, fmt.Errorf("%s: the registry sent %s", act, actual)
+	}
+	return Manifest{MediaType: descriptor.MediaType, Digest: descriptor.Digest, Payload: payload}, nil
+}
+
+// Resolve returns the digest behind a tag or digest without its manifest. The error wraps [ErrNotFound] when there is none.
+func (r *Registry) Resolve(ctx context.Context, repository, reference string) (oci.Digest, error) {
+	descriptor, err := r.repository(repository).Manifests().Resolve(ctx, reference)
+	return descriptor.Digest, refused("look for manifest "+repository+" "+reference, err)
+}
+
+// PutManifest stores a manifest under a tag, or under its digest when the reference is one.
+func (r *Registry) PutManifest(ctx context.Context, repository, reference string, manifest Manifest) error {
+	target := r.at("v2", repository, "manifests", reference)
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
+	response, err := r.send(ctx, http.MethodPut, target, manifest.Payload, http.Header{"Content-Type": {manifest.MediaType}})
+	if err != nil {
+		return refused("write manifest "+repository+" "+reference, err)
+	}
+	return expect(response, "write manifest "+repository+" "+reference, http.StatusCreated)
+}
+
+// DeleteManifest deletes a manifest by its digest, or, where the registry does that, a tag. One that is gone is deleted already.
+func (r *Registry) DeleteManifest(ctx context.Context, repository, reference string) error {
+	act := "delete manifest " + repository + " " + reference
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionDelete)
+	response, err := r.send(ctx, http.MethodDelete, r.at("v2", repository, "manifests", reference), nil, nil)
+	if err != nil {
+		return refused(act, err)
+	}
+	err = expect(response, act, http.StatusAccepted, http.StatusOK, http.StatusNoContent)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Referrers returns what refers to a manifest, by the referrers API or by the tag that stands in for it.
+func (r *Registry) Referrers(ctx context.Context, repository string, subject oci.Digest) ([]oci.Descriptor, error) {
+	var found []oci.Descriptor
+	err := r.repository(repository).Referrers(ctx, oci.Descriptor{Digest: subject}, "", func(referrers []oci.Descriptor) error {
+		found = append(found, referrers...)
+		return nil
+	})
+	if err = refused("list referrers of "+repository+" "+subject.String(), err); errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return found, err
+}
+
+func (r *Registry) reference(repository string) orasregistry.Reference {
+	return orasregistry.Reference{Registry: r.base.Host, Repository: repository}
+}
+
+// at is the address of a path, whose parts need no escapes: names and digests have none.
+func (r *Registry) at(parts ...string) *url.URL { return r.base.JoinPath(parts...) }
+
+// refused names an act that failed, and marks what does not exist.
+func refused(act string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if response, ok := errors.AsType[*errcode.ErrorResponse](err); errors.Is(err, errdef.ErrNotFound) || ok && response.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}

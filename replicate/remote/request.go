@@ -1,0 +1,81 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/errcode"
+)
+
+// maxErrorBody is how much of an error's body is read.
+const maxErrorBody = 64 << 10
+
+// send sends a request with a body that can be sent again.
+func (r *Registry) send(ctx context.Context, method string, target *url.URL, body []byte, header http.Header) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	return r.client.Do(request)
+}
+
+// expect closes the answer and returns an error unless it has one of the statuses.
+func expect(response *http.Response, act string, statuses ...int) error {
+	defer response.Body.Close()
+	if slices.Contains(statuses, response.StatusCode) {
+		_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxErrorBody)) // so that the connection can be used again
+		return nil
+	}
+	return refused(act, failure(response))
+}
+
+// failure reads the specification's error off an answer.
+func failure(response *http.Response) error {
+	failed := &errcode.ErrorResponse{Method: response.Request.Method, URL: response.Request.URL, StatusCode: response.StatusCode}
+	var body struct {
+		Errors errcode.Errors `json:"errors"`
+	}
+	said, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
+	if err == nil && json.Unmarshal(said, &body) == nil {
+		failed.Errors = body.Errors
+	}
+	if wait := waitOf(response); wait > 0 {
+		return &busyError{after: wait, err: failed}
+	}
+	return failed
+}
+
+// busyError is an answer that says when to come again.
+type busyError struct {
+	after time.Duration
+	err   error
+}
+
+// Error returns the answer's message.
+func (e *busyError) Error() string { return fmt.Sprintf("%v (again in %s)", e.err, e.after) }
+
+// Unwrap returns the answer.
+func (e *busyError) Unwrap() error { return e.err }
+
+// waitOf is how long an answer asks to wait, in seconds or until a date; 0 when it does not.
+func waitOf(response *http.Response) time.Duration {
+	value := response.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+		return time.Duration(max(0, seconds)) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
