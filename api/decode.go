@@ -57,7 +57,7 @@ func (p Paging) Query() (metadata.Query, []query.Term, error) {
 func condition(term query.Term) metadata.Condition {
 	comparisons := map[query.Form]metadata.Comparison{
 		query.Exact: metadata.Equal, query.Fuzzy: metadata.Contains, query.Range: metadata.Between,
-		query.Union: metadata.AnyOf, query.Intersection: metadata.AnyOf,
+		query.Union: metadata.AnyOf, query.Intersection: metadata.AllOf,
 	}
 	return metadata.Condition{Field: term.Field, Comparison: comparisons[term.Form], Values: term.Values}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,12 @@ type Query struct {
 	Order      []Order
 	// Offset rows are passed over; Limit is the most that are returned, all of them when it is negative.
 	Offset, Limit int64
+	// After, when it is set and Order is not, is the place of the row before the page: so nothing needs to be passed over.
+	After Place
 }
+
+// Place is where a row stands in the order of a listing: the values of its columns.
+type Place []any
 
 // Comparison says how a condition compares.
 type Comparison int
@@ -30,6 +36,8 @@ const (
 	Between
 	// AnyOf: the field is one of the values.
 	AnyOf
+	// AllOf: the field has all of the values; one that can only have one must have one of them.
+	AllOf
 )
 
 // Condition is what a field of the wanted rows must be. A field that the listing does not have is no condition.
@@ -74,8 +82,19 @@ type listing[T any] struct {
 	columns string
 	from    string
 	fields  map[string]field
+	// within has, for the fields that are columns of other tables, what makes a condition on these one on the listing's rows: it
+	// stands for {condition} in it. One cannot sort by such a field.
+	within map[string]string
 	// order comes after the caller's; its last column is unique, so that pages neither overlap nor leave gaps.
 	order string
+	// key, where the columns need the tables of joined as well, is what the page is first chosen by among from alone: rows that are
+	// passed over then cost an index entry each.
+	key, joined string
+	// tie, where it is set, is the unique column that ends the caller's order in place of order, in the direction of its first
+	// field: an index on both can be walked either way.
+	tie string
+	// after is the condition on rows behind a [Place], whose values stand for {1}, {2} in it.
+	after string
 	scan  func(row, *T) error
 }
 
@@ -85,9 +104,30 @@ func (l *listing[T]) page(ctx context.Context, r Reader, q Query, where string, 
 	if err != nil {
 		return nil, err
 	}
-	text := "SELECT " + l.columns + " FROM " + l.from + condition + " ORDER BY " + l.sorted(q) +
-		" LIMIT $" + strconv.Itoa(len(args)+1) + " OFFSET $" + strconv.Itoa(len(args)+2)
-	return allOf(ctx, r, l.name+" page", text, l.scan, append(args, limit(int(q.Limit)), q.Offset)...)
+	offset := q.Offset
+	if len(q.After) > 0 && l.after != "" && len(q.Order) == 0 {
+		condition, args, offset = l.behind(q.After, condition, args), append(args, q.After...), 0
+	}
+	order := " ORDER BY " + l.sorted(q)
+	page := l.from + condition + order + " LIMIT $" + strconv.Itoa(len(args)+1) + " OFFSET $" + strconv.Itoa(len(args)+2)
+	text := "SELECT " + l.columns + " FROM " + page
+	if l.key != "" {
+		text = "SELECT " + l.columns + " FROM (SELECT " + l.key + " AS chosen FROM " + page + ") AS page JOIN " +
+			l.from + " ON " + l.key + " = page.chosen" + l.joined + order
+	}
+	return allOf(ctx, r, l.name+" page", text, l.scan, append(args, limit(int(q.Limit)), offset)...)
+}
+
+// behind adds the condition on rows behind a place to the others.
+func (l *listing[T]) behind(place Place, condition string, args []any) string {
+	after := l.after
+	for i := range place {
+		after = strings.ReplaceAll(after, "{"+strconv.Itoa(i+1)+"}", "$"+strconv.Itoa(len(args)+i+1))
+	}
+	if condition == "" {
+		return " WHERE " + after
+	}
+	return condition + " AND " + after
 }
 
 // count returns the number of rows that the query leaves, whatever its page.
@@ -103,6 +143,37 @@ func (l *listing[T]) count(ctx context.Context, r Reader, q Query, where string,
 	return counted[0], nil
 }
 
+// filters reports whether the query has a condition that leaves rows out.
+func (l *listing[T]) filters(q Query) bool {
+	return slices.ContainsFunc(q.Conditions, func(c Condition) bool { _, known := l.fields[c.Field]; return known })
+}
+
+// firstOfEach returns the first n rows for each id of a query in which the id stands as {id}, by one statement.
+func firstOfEach[T any](ctx context.Context, r Reader, name, query string, ids []int64, n int, scan func(row, *T) error) ([]T, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	texts, args := make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		texts[i] = "SELECT * FROM (" + strings.ReplaceAll(query, "{id}", "$"+strconv.Itoa(i+1)) + " LIMIT " + strconv.Itoa(n) + ") AS b" + strconv.Itoa(i)
+		args[i] = id
+	}
+	return allOf(ctx, r, name, strings.Join(texts, " UNION ALL "), scan, args...)
+}
+
+// idList encodes ids for a statement that reads a list of texts.
+func idList(ids []int64) (string, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	encoded, err := json.Marshal(texts)
+	if err != nil {
+		return "", fmt.Errorf("encode ids: %w", err)
+	}
+	return string(encoded), nil
+}
+
 // allOf runs a text that is made for the call, and so is not kept prepared.
 func allOf[T any](ctx context.Context, r Reader, name, text string, scan func(row, *T) error, args ...any) ([]T, error) {
 	once := r
@@ -114,11 +185,14 @@ func allOf[T any](ctx context.Context, r Reader, name, text string, scan func(ro
 
 func (l *listing[T]) sorted(q Query) string {
 	var b strings.Builder
-	orders := 0
+	orders, descending := 0, false
 	for _, order := range q.Order {
 		field, known := l.fields[order.Field]
-		if !known || orders == maxOrders {
+		if !known || l.within[order.Field] != "" || orders == maxOrders {
 			continue
+		}
+		if orders == 0 {
+			descending = order.Descending
 		}
 		orders++
 		b.WriteString(field.expression)
@@ -127,7 +201,13 @@ func (l *listing[T]) sorted(q Query) string {
 		}
 		b.WriteString(", ")
 	}
-	return b.String() + l.order
+	switch {
+	case orders == 0 || l.tie == "":
+		return b.String() + l.order
+	case descending:
+		return b.String() + l.tie + " DESC"
+	}
+	return b.String() + l.tie
 }
 
 func (l *listing[T]) where(q Query, where string, args []any) (string, []any, error) {
@@ -144,7 +224,7 @@ func (l *listing[T]) where(q Query, where string, args []any) (string, []any, er
 		if given++; given > maxConditions {
 			return "", nil, tooManyConditions()
 		}
-		text, more, err := field.condition(condition, len(args))
+		text, more, err := l.condition(field, condition, len(args))
 		if err != nil {
 			return "", nil, fmt.Errorf("field %s: %w", condition.Field, err)
 		}
@@ -158,6 +238,30 @@ func (l *listing[T]) where(q Query, where string, args []any) (string, []any, er
 
 func tooManyConditions() error {
 	return fmt.Errorf("more than %d conditions: %w", maxConditions, ErrQuery)
+}
+
+// condition returns the SQL of a condition whose parameters come after the first n.
+func (l *listing[T]) condition(f field, c Condition, n int) (string, []any, error) {
+	within := l.within[c.Field]
+	if within == "" {
+		return f.condition(c, n)
+	}
+	if c.Comparison != AllOf {
+		text, args, err := f.condition(c, n)
+		return strings.ReplaceAll(within, "{condition}", text), args, err
+	}
+	texts, args := make([]string, 0, len(c.Values)+1), []any(nil)
+	for i, given := range c.Values {
+		if i == maxConditions {
+			return "", nil, fmt.Errorf("more than %d values: %w", maxConditions, ErrQuery)
+		}
+		text, more, err := f.condition(Condition{c.Field, Equal, []any{given}}, n+len(args))
+		if err != nil {
+			return "", nil, err
+		}
+		texts, args = append(texts, strings.ReplaceAll(within, "{condition}", text)), append(args, more...)
+	}
+	return strings.Join(append(texts, "TRUE"), " AND "), args, nil
 }
 
 // condition returns the SQL of a condition whose parameters come after the first n.
@@ -175,13 +279,17 @@ func (f field) condition(c Condition, n int) (string, []any, error) {
 		values = append(values, converted)
 	}
 	switch {
-	case c.Comparison == AnyOf:
+	case c.Comparison == AnyOf, c.Comparison == AllOf:
 		texts := make([]string, len(values))
 		for i, v := range values {
 			texts[i] = fmt.Sprint(v)
 		}
 		encoded, err := json.Marshal(texts)
-		return "CAST(" + f.expression + " AS TEXT) IN (SELECT value FROM {texts}(" + parameter(1) + "{json}))", []any{string(encoded)}, err
+		expression := f.expression
+		if f.kind != textField { // a cast would hide the column from its index
+			expression = "CAST(" + expression + " AS TEXT)"
+		}
+		return expression + " IN (SELECT value FROM {texts}(" + parameter(1) + "{json}))", []any{string(encoded)}, err
 	case len(values) != 1:
 		return "", nil, fmt.Errorf("%d values where one is needed: %w", len(values), ErrQuery)
 	case c.Comparison == Contains:

@@ -33,9 +33,9 @@ var (
 	updateManifest = define("update manifest", `
 		UPDATE manifests SET media_type = $2, artifact_type = $3, annotations = $4, subject = $5 WHERE id = $1`)
 	insertReferences = define("put references", `
-		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size, counted_in)
+		INSERT INTO manifest_references (manifest_id, position, repository_id, kind, digest, media_type, size, counted_in, details)
 		SELECT CAST($1 AS BIGINT), CAST(value->>'position' AS INTEGER), CAST($2 AS BIGINT), value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT),
-			CAST(value->>'countedIn' AS BIGINT)
+			CAST(value->>'countedIn' AS BIGINT), value->>'details'
 		FROM {elements}($3{json})`)
 	deleteReferences = define("delete references", `DELETE FROM manifest_references WHERE manifest_id = $1`)
 	deleteManifest   = define("delete manifest", `DELETE FROM manifests WHERE id = $1`)
@@ -116,6 +116,9 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		return false, 0, err
 	}
 	if len(inserted) == 1 {
+		if err := t.putFacts(ctx, insertArtifact, inserted[0].id, m); err != nil {
+			return true, 0, err
+		}
 		added, err = t.putReferences(ctx, inserted[0], m)
 		return true, added, err
 	}
@@ -124,6 +127,9 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		return false, 0, err
 	}
 	if err := t.execOne(ctx, updateManifest, old.id, m.MediaType, m.ArtifactType, annotations, subject); err != nil {
+		return false, 0, err
+	}
+	if err := t.putFacts(ctx, updateArtifact, old.id, m); err != nil {
 		return false, 0, err
 	}
 	counted, err := all(ctx, t.Reader, countedOfManifest, value[string], old.id)
@@ -156,6 +162,17 @@ func (t *Tx) putReferences(ctx context.Context, key manifestKey, m Manifest) (ad
 	if added, err = t.countManifest(ctx, key.projectID, m); err != nil || len(m.References) == 0 {
 		return added, err
 	}
+	list, err := encodeReferences(key.projectID, m.References)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec(ctx, insertReferences, key.id, m.RepositoryID, list)
+	return added, err
+}
+
+// encodeReferences writes references for the statements that store them, counted in the project. Of the children of an index what their descriptors say
+// besides is kept, for people to look at.
+func encodeReferences(projectID int64, references []oci.ManifestReference) (string, error) {
 	type element struct {
 		Position  int               `json:"position"`
 		Kind      oci.ReferenceKind `json:"kind"`
@@ -163,20 +180,24 @@ func (t *Tx) putReferences(ctx context.Context, key manifestKey, m Manifest) (ad
 		MediaType string            `json:"mediaType"`
 		Size      int64             `json:"size"`
 		CountedIn *int64            `json:"countedIn"`
+		Details   *oci.Descriptor   `json:"details,omitempty"`
 	}
-	elements := make([]element, len(m.References))
-	for i, r := range m.References {
-		elements[i] = element{i, r.Kind, r.Descriptor.Digest, r.Descriptor.MediaType, r.Descriptor.Size, nil}
+	elements := make([]element, len(references))
+	for i, r := range references {
+		d := r.Descriptor
+		elements[i] = element{Position: i, Kind: r.Kind, Digest: d.Digest, MediaType: d.MediaType, Size: d.Size}
 		if counts(r) {
-			elements[i].CountedIn = &key.projectID
+			elements[i].CountedIn = &projectID
+		}
+		if r.Kind == oci.ReferenceManifest && (d.Platform != nil || len(d.Annotations) > 0 || len(d.URLs) > 0) {
+			elements[i].Details = &oci.Descriptor{Platform: d.Platform, Annotations: d.Annotations, URLs: d.URLs}
 		}
 	}
 	list, err := json.Marshal(elements)
 	if err != nil {
-		return 0, fmt.Errorf("encode references: %w", err)
+		return "", fmt.Errorf("encode references: %w", err)
 	}
-	_, err = t.exec(ctx, insertReferences, key.id, m.RepositoryID, string(list))
-	return added, err
+	return string(list), nil
 }
 
 // DeleteManifest removes a manifest with its references and tags and returns the names of these tags; what only it had is

@@ -28,13 +28,14 @@ func TestStatements_useIndexes(t *testing.T) {
 		require.NoError(t, err, file)
 	}
 
-	// Sorted are the members of one project, the few keys, the projects that one user is a member of, and what a push links or an
-	// operator has counted again.
+	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list,
+	// and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
+		"repositories in view": true, "listed manifests": true,
 	}
-	// Counted and listed whole: uploads in progress, keys.
-	walked := map[string]bool{"uploads in progress": true, "signing keys": true}
+	// Counted and listed whole: uploads in progress, keys, the counts that projects have.
+	walked := map[string]bool{"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"open": true, "joined": true, "m": true}
 	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "json": "", "settled": "TRUE"}}

@@ -1,16 +1,13 @@
 package metadata
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/berth-registry/berth/oci"
 )
 
-const repositoryColumns = `id, project_id, name, pull_count, last_pulled_at, created_at, updated_at`
+const repositoryColumns = `id, project_id, name, description, artifact_count, pull_count, last_pulled_at, created_at, updated_at`
 
 var (
 	repositoryByName    = define("repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1`)
@@ -22,16 +19,19 @@ var (
 		ON CONFLICT (name) DO NOTHING
 		RETURNING `+repositoryColumns)
 	deleteRepository = define("delete repository", `DELETE FROM repositories WHERE id = $1`)
-	addPulls         = define("add pulls", `
-		UPDATE repositories SET pull_count = pull_count + p.pulls,
-			last_pulled_at = CASE WHEN COALESCE(last_pulled_at, 0) < p.last_at THEN p.last_at ELSE last_pulled_at END
-		FROM (SELECT value->>'name' AS name, CAST(value->>'pulls' AS BIGINT) AS pulls, CAST(value->>'last' AS BIGINT) AS last_at
-			FROM {elements}($1{json})) AS p
-		WHERE repositories.name = p.name`)
+	describeRepository = define("describe repository", `UPDATE repositories SET description = $2, updated_at = $3 WHERE id = $1`)
+	newestManifest     = define("newest manifest", `SELECT COALESCE(MAX(id), 0) FROM manifests`)
+	someManifests      = define("some manifests", `SELECT digest FROM manifests WHERE repository_id = $1 AND id <= $2 LIMIT $3`)
+	contentOfRepository = define("any content of repository", `SELECT id FROM manifests WHERE repository_id = $1 LIMIT 1`)
+	unlinkSomeBlobs    = define("unlink some blobs", `
+		DELETE FROM repository_blobs WHERE repository_id = $1 AND digest IN (
+			SELECT b.digest FROM repository_blobs b WHERE b.repository_id = $1 AND NOT EXISTS (
+				SELECT 1 FROM manifest_references f WHERE f.repository_id = $1 AND f.digest = b.digest AND f.kind IN ('config', 'layer'))
+			LIMIT $2)`)
 )
 
 func scanRepository(r row, v *Repository) error {
-	return r.Scan(&v.ID, &v.ProjectID, &v.Name, &v.PullCount, moment{&v.LastPulledAt}, moment{&v.CreatedAt}, moment{&v.UpdatedAt})
+	return r.Scan(&v.ID, &v.ProjectID, &v.Name, &v.Description, &v.ArtifactCount, &v.PullCount, moment{&v.LastPulledAt}, moment{&v.CreatedAt}, moment{&v.UpdatedAt})
 }
 
 // Repository returns a repository, or [ErrNotFound].
@@ -82,30 +82,84 @@ func (t *Tx) DeleteRepository(ctx context.Context, id int64) error {
 	return t.uncount(ctx, projectID, counted, func() error { return t.execOne(ctx, deleteRepository, id) })
 }
 
-// AddPulls adds counters of pulls. Repositories that are gone are passed over.
-func (t *Tx) AddPulls(ctx context.Context, pulls []Pulls) error {
-	if len(pulls) == 0 {
-		return nil
+// Describe sets the description of a repository; it returns [ErrNotFound].
+func (t *Tx) Describe(ctx context.Context, repositoryID int64, description string) error {
+	return t.execOne(ctx, describeRepository, repositoryID, description, micros(now()))
+}
+
+// NewestManifest returns the highest id that a manifest has; those that are pushed from now on have higher ones.
+func (r Reader) NewestManifest(ctx context.Context) (int64, error) {
+	return one(ctx, r, newestManifest, value[int64])
+}
+
+// SomeManifests returns up to n manifests of the repository whose ids are at most the given one.
+func (r Reader) SomeManifests(ctx context.Context, repositoryID, newest int64, n int) ([]oci.Digest, error) {
+	return all(ctx, r, someManifests, value[oci.Digest], repositoryID, newest, limit(n))
+}
+
+// HasManifests reports whether the repository has any manifest.
+func (r Reader) HasManifests(ctx context.Context, repositoryID int64) (bool, error) {
+	found, err := all(ctx, r, contentOfRepository, value[int64], repositoryID)
+	return len(found) > 0, err
+}
+
+// UnlinkSomeBlobs takes up to n blobs out of the repository that no manifest of it needs, and returns how many. The caller has
+// locked the repository.
+func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) (int64, error) {
+	return t.exec(ctx, unlinkSomeBlobs, repositoryID, n)
+}
+
+// repositoryListing is the listing of repositories for callers who filter, sort and turn pages: the newest first.
+var repositoryListing = listing[Repository]{
+	name: "list repositories", from: "repositories r", order: "r.id DESC", key: "r.id", tie: "r.id", after: "r.id < {1}", scan: scanRepository,
+	columns: `r.id, r.project_id, r.name, r.description, r.artifact_count, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`,
+	fields: map[string]field{
+		"name":           {"r.name", textField},
+		"repository_id":  {"r.id", numberField},
+		"id":             {"r.id", numberField},
+		"project_id":     {"r.project_id", numberField},
+		"description":    {"r.description", textField},
+		"creation_time":  {"r.created_at", momentField},
+		"update_time":    {"r.updated_at", momentField},
+		"pull_count":     {"r.pull_count", numberField},
+		"artifact_count": {"r.artifact_count", numberField},
+		"blob_digest":    {"b.digest", textField},
+	},
+	within: map[string]string{"blob_digest": "r.id IN (SELECT b.repository_id FROM repository_blobs b WHERE {condition})"},
+}
+
+// Place is where the repository stands in [Reader.ListRepositories].
+func (v Repository) Place() Place { return Place{v.ID} }
+
+var (
+	repositoriesOfProject  = define("repositories of project", `SELECT repository_count FROM projects WHERE id = $1`)
+	repositoriesOfRegistry = define("repositories of registry", `SELECT COALESCE(SUM(repository_count), 0) FROM projects`)
+	repositoriesInView     = define("repositories in view", `
+		SELECT COALESCE(SUM(repository_count), 0) FROM projects p
+		WHERE p.id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1)`)
+)
+
+// repositoryVisible is the condition that a repository is in the view of the user $1.
+const repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1)`
+
+// ListRepositories returns a page of the visible repositories, those of one project when its id is not 0, and how many there
+// are. The error wraps [ErrQuery] when they cannot be filtered like that.
+func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID int64, q Query) ([]Repository, int64, error) {
+	where, args, total := "", []any(nil), repositoriesOfRegistry
+	switch {
+	case projectID != 0:
+		where, args, total = "r.project_id = $1", []any{projectID}, repositoriesOfProject
+	case !v.All:
+		where, args, total = repositoryVisible, []any{v.UserID}, repositoriesInView
 	}
-	type element struct {
-		Name  oci.Repository `json:"name"`
-		Pulls int64          `json:"pulls"`
-		Last  int64          `json:"last"`
-	}
-	sums := make(map[oci.Repository]element, len(pulls))
-	for _, p := range pulls {
-		e := sums[p.Repository]
-		sums[p.Repository] = element{p.Repository, e.Pulls + p.Count, max(e.Last, p.LastAt.UnixMicro())}
-	}
-	elements := make([]element, 0, len(sums))
-	for _, e := range sums {
-		elements = append(elements, e)
-	}
-	slices.SortFunc(elements, func(a, b element) int { return cmp.Compare(a.Name, b.Name) })
-	list, err := json.Marshal(elements)
+	rows, err := repositoryListing.page(ctx, r, q, where, args...)
 	if err != nil {
-		return fmt.Errorf("add pulls: %w", err)
+		return nil, 0, err
 	}
-	_, err = t.exec(ctx, addPulls, string(list))
-	return err
+	if repositoryListing.filters(q) {
+		n, err := repositoryListing.count(ctx, r, q, where, args...)
+		return rows, n, err
+	}
+	n, err := one(ctx, r, total, value[int64], args...)
+	return rows, n, err
 }

@@ -58,3 +58,63 @@ func (t *Tx) PutTag(ctx context.Context, repositoryID int64, tag string, digest 
 func (t *Tx) DeleteTag(ctx context.Context, repositoryID int64, tag string) error {
 	return t.execOne(ctx, deleteTag, repositoryID, tag)
 }
+
+// ArtifactTag is a tag as people look at it.
+type ArtifactTag struct {
+	Name         string
+	RepositoryID int64
+	ManifestID   int64
+	CreatedAt    time.Time
+	// UpdatedAt is when it last came to stand for the manifest, or was pushed again.
+	UpdatedAt time.Time
+	PulledAt  time.Time // zero when never pulled
+}
+
+// Place is where the tag stands in [Reader.ListTags].
+func (v ArtifactTag) Place() Place { return Place{v.UpdatedAt.UnixMicro(), v.Name} }
+
+const tagColumns = `t.name, t.repository_id, t.manifest_id, t.created_at, t.updated_at, t.pulled_at`
+
+func scanTag(r row, v *ArtifactTag) error {
+	return r.Scan(&v.Name, &v.RepositoryID, &v.ManifestID, moment{&v.CreatedAt}, moment{&v.UpdatedAt}, moment{&v.PulledAt})
+}
+
+// tagListing is the listing of the tags of one artifact: the newest first.
+var tagListing = listing[ArtifactTag]{
+	name: "list tags", columns: tagColumns, from: "tags t", scan: scanTag,
+	order: "t.updated_at DESC, t.name DESC", tie: "t.name", after: "(t.updated_at, t.name) < ({1}, {2})",
+	fields: map[string]field{
+		"name":      {"t.name", textField},
+		"push_time": {"t.updated_at", momentField},
+		"pull_time": {"COALESCE(t.pulled_at, 0)", momentField},
+	},
+}
+
+var tagCountOfArtifact = define("tag count of artifact", `SELECT tag_count FROM artifacts WHERE id = $1`)
+
+// ListTags returns a page of the tags that stand for a manifest, the newest first, and how many there are. The error wraps
+// [ErrQuery] when they cannot be filtered like that, and is [ErrNotFound] when there is no such manifest.
+func (r Reader) ListTags(ctx context.Context, manifestID int64, q Query) ([]ArtifactTag, int64, error) {
+	const where = "t.manifest_id = $1"
+	rows, err := tagListing.page(ctx, r, q, where, manifestID)
+	if err != nil {
+		return nil, 0, err
+	}
+	if tagListing.filters(q) {
+		n, err := tagListing.count(ctx, r, q, where, manifestID)
+		return rows, n, err
+	}
+	n, err := one(ctx, r, tagCountOfArtifact, value[int64], manifestID)
+	return rows, n, err
+}
+
+// TagsOf returns the n newest tags of each manifest, by the manifest's id.
+func (r Reader) TagsOf(ctx context.Context, manifests []int64, n int) (map[int64][]ArtifactTag, error) {
+	found, err := firstOfEach(ctx, r, "tags of artifacts",
+		`SELECT `+tagColumns+` FROM tags t WHERE t.manifest_id = {id} ORDER BY t.updated_at DESC, t.name DESC`, manifests, n, scanTag)
+	byManifest := make(map[int64][]ArtifactTag)
+	for _, v := range found {
+		byManifest[v.ManifestID] = append(byManifest[v.ManifestID], v)
+	}
+	return byManifest, err
+}

@@ -103,7 +103,10 @@ type Repository struct {
 	ID           int64
 	ProjectID    int64
 	Name         oci.Repository
-	PullCount    int64
+	Description  string
+	// ArtifactCount is the number of artifacts that a list of them shows.
+	ArtifactCount int64
+	PullCount     int64
 	LastPulledAt time.Time // zero when never pulled
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
@@ -133,6 +136,8 @@ type Manifest struct {
 	Size       int64
 	References []oci.ManifestReference
 	CreatedAt  time.Time
+	// Facts are written with the manifest, and read by the queries of artifacts only.
+	Facts Facts
 }
 
 // Upload is an upload session.
@@ -173,11 +178,14 @@ type Visibility struct {
 	UserID int64
 }
 
-// Pulls are buffered counters of one repository.
+// Pulls are buffered counters of what was pulled from one repository.
 type Pulls struct {
 	Repository oci.Repository
-	Count      int64
-	LastAt     time.Time
+	// Digest is that of the manifest, Tag the one it was pulled by, "" for none.
+	Digest oci.Digest
+	Tag    string
+	Count  int64
+	LastAt time.Time
 }
 
 // Event is a stored [event.Event].
