@@ -2,7 +2,9 @@ package metadata
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/berth-registry/berth/oci"
 )
@@ -18,16 +20,19 @@ var (
 		INSERT INTO repositories (project_id, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
 		ON CONFLICT (name) DO NOTHING
 		RETURNING `+repositoryColumns)
-	deleteRepository = define("delete repository", `DELETE FROM repositories WHERE id = $1`)
-	describeRepository = define("describe repository", `UPDATE repositories SET description = $2, updated_at = $3 WHERE id = $1`)
-	newestManifest     = define("newest manifest", `SELECT COALESCE(MAX(id), 0) FROM manifests`)
-	someManifests      = define("some manifests", `SELECT digest FROM manifests WHERE repository_id = $1 AND id <= $2 LIMIT $3`)
-	contentOfRepository = define("any content of repository", `SELECT id FROM manifests WHERE repository_id = $1 LIMIT 1`)
-	unlinkSomeBlobs    = define("unlink some blobs", `
-		DELETE FROM repository_blobs WHERE repository_id = $1 AND digest IN (
-			SELECT b.digest FROM repository_blobs b WHERE b.repository_id = $1 AND NOT EXISTS (
-				SELECT 1 FROM manifest_references f WHERE f.repository_id = $1 AND f.digest = b.digest AND f.kind IN ('config', 'layer'))
-			LIMIT $2)`)
+	deleteRepository     = define("delete repository", `DELETE FROM repositories WHERE id = $1`)
+	describeRepository   = define("describe repository", `UPDATE repositories SET description = $2, updated_at = $3 WHERE id = $1`)
+	newestManifest       = define("newest manifest", `SELECT COALESCE(MAX(id), 0) FROM manifests`)
+	someManifests        = define("some manifests", `SELECT digest FROM manifests WHERE repository_id = $1 AND id <= $2 LIMIT $3`)
+	contentOfRepository  = define("any content of repository", `SELECT id FROM manifests WHERE repository_id = $1 LIMIT 1`)
+	unneededOfRepository = define("some links that no manifest needs", `
+		SELECT b.digest FROM repository_blobs b WHERE b.repository_id = $1 AND NOT EXISTS (
+			SELECT 1 FROM manifest_references f WHERE f.repository_id = $1 AND f.digest = b.digest AND f.kind IN ('config', 'layer'))
+		LIMIT $2`)
+	insertReviewsOfBlobs = define("review blobs", `
+		INSERT INTO blob_reviews (repository_id, digest, since)
+		SELECT 0, value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
+		ON CONFLICT (repository_id, digest) DO UPDATE SET since = excluded.since`)
 )
 
 func scanRepository(r row, v *Repository) error {
@@ -103,10 +108,23 @@ func (r Reader) HasManifests(ctx context.Context, repositoryID int64) (bool, err
 	return len(found) > 0, err
 }
 
-// UnlinkSomeBlobs takes up to n blobs out of the repository that no manifest of it needs, and returns how many. The caller has
-// locked the repository.
-func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) (int64, error) {
-	return t.exec(ctx, unlinkSomeBlobs, repositoryID, n)
+// UnlinkSomeBlobs takes up to n blobs out of the repository that no manifest of it needs, and returns which. The caller has locked
+// the repository.
+func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) ([]oci.Digest, error) {
+	digests, err := all(ctx, t.Reader, unneededOfRepository, value[oci.Digest], repositoryID, n)
+	if err != nil || len(digests) == 0 {
+		return nil, err
+	}
+	slices.Sort(digests)
+	list, err := json.Marshal(digests)
+	if err != nil {
+		return nil, fmt.Errorf("unlink blobs: %w", err)
+	}
+	if _, err := t.exec(ctx, deleteLinks, repositoryID, string(list)); err != nil {
+		return nil, err
+	}
+	_, err = t.exec(ctx, insertReviewsOfBlobs, string(list), micros(now()))
+	return digests, err
 }
 
 // repositoryListing is the listing of repositories for callers who filter, sort and turn pages: the newest first.

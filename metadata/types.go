@@ -100,16 +100,16 @@ type Member struct {
 
 // Repository is a name under which manifests, tags and blob links live.
 type Repository struct {
-	ID           int64
-	ProjectID    int64
-	Name         oci.Repository
-	Description  string
+	ID          int64
+	ProjectID   int64
+	Name        oci.Repository
+	Description string
 	// ArtifactCount is the number of artifacts that a list of them shows.
 	ArtifactCount int64
 	PullCount     int64
-	LastPulledAt time.Time // zero when never pulled
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
+	LastPulledAt  time.Time // zero when never pulled
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
 }
 
 // Blob is stored bytes known by their digest.
