@@ -23,6 +23,9 @@ const (
 	UserCreated     Kind = "user_created"
 	UserUpdated     Kind = "user_updated"
 	UserDeleted     Kind = "user_deleted"
+	GroupCreated    Kind = "group_created"
+	GroupUpdated    Kind = "group_updated"
+	GroupDeleted    Kind = "group_deleted"
 	SettingsUpdated Kind = "settings_updated"
 	// QuotaWarned tells that a project is near its limit, QuotaExceeded that a push was refused because of it; Subject says it in
 	// words. QuotaUpdated is a new limit.

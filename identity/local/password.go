@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/berth-registry/berth/fault"
 )
 
 // The lengths of a password, in characters.
@@ -22,7 +24,7 @@ const (
 )
 
 // ErrPassword says that the password does not follow the rule, which its text tells.
-var ErrPassword = errors.New("password must be 8 to 128 characters with at least one upper-case letter, one lower-case letter and one digit")
+var ErrPassword = fault.New(fault.Invalid, "password must be 8 to 128 characters with at least one upper-case letter, one lower-case letter and one digit")
 
 // CheckPassword returns [ErrPassword] when a new password does not follow the rule.
 func CheckPassword(password string) error {

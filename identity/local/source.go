@@ -13,8 +13,26 @@ import (
 	"github.com/berth-registry/berth/metadata"
 )
 
-// maxQueued is how long a login waits for its turn to be hashed before it is turned away.
+// maxQueued is how long a password waits for its turn to be hashed before it is turned away.
 const maxQueued = 10 * time.Second
+
+// turns lets as many passwords be hashed at once as there are processors, in the whole process, because each takes
+// [Params.Memory].
+var turns = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+
+// inTurn hashes when it is its turn. It returns an [*identity.ThrottledError] when too many others are waiting.
+func inTurn(ctx context.Context, hash func() error) error {
+	waiting, cancel := context.WithTimeout(ctx, maxQueued)
+	defer cancel()
+	if err := turns.Acquire(waiting, 1); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &identity.ThrottledError{RetryAfter: maxQueued}
+	}
+	defer turns.Release(1)
+	return hash()
+}
 
 // SourceOptions set a [Source] up.
 type SourceOptions struct {
@@ -23,12 +41,11 @@ type SourceOptions struct {
 	Params Params
 }
 
-// Source proves the users of the database. It hashes on every call, and only as many at once as there are processors, because
-// each takes [Params.Memory]: put it behind an [identity.Login]. It is safe for concurrent use.
+// Source proves the users of the database. It hashes on every call, and only as many at once as there are processors: put it
+// behind an [identity.Login]. It is safe for concurrent use.
 type Source struct {
 	store  *metadata.Store
 	params Params
-	turns  *semaphore.Weighted
 	// stranger is verified against when there is no such user, so that the time taken does not tell.
 	stranger string
 }
@@ -39,8 +56,7 @@ func NewSource(options SourceOptions) *Source {
 		options.Params = DefaultParams
 	}
 	return &Source{
-		store: options.Store, params: options.Params, turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
-		stranger: Hash(RandomPassword(), options.Params),
+		store: options.Store, params: options.Params, stranger: Hash(RandomPassword(), options.Params),
 	}
 }
 
@@ -79,26 +95,26 @@ func (s *Source) verify(ctx context.Context, encoded, password string) (bool, Pa
 	if len(password) > MaxPassword*4 {
 		password = "" // as long as no password can be, and not worth hashing; the rule keeps empty ones out
 	}
-	waiting, cancel := context.WithTimeout(ctx, maxQueued)
-	defer cancel()
-	if err := s.turns.Acquire(waiting, 1); err != nil {
-		if ctx.Err() != nil {
-			return false, Params{}, ctx.Err()
-		}
-		return false, Params{}, &identity.ThrottledError{RetryAfter: maxQueued}
-	}
-	defer s.turns.Release(1)
-	return verify(encoded, password)
+	var right bool
+	var params Params
+	err := inTurn(ctx, func() (err error) {
+		right, params, err = verify(encoded, password)
+		return err
+	})
+	return right, params, err
 }
 
 // rehash stores the password under the present parameters, unless the row has changed since it was read.
 func (s *Source) rehash(ctx context.Context, user metadata.User, password string) error {
-	if err := s.turns.Acquire(ctx, 1); err != nil {
+	var hash string
+	err := inTurn(ctx, func() error {
+		hash = Hash(password, s.params)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	hash := Hash(password, s.params)
-	s.turns.Release(1)
-	err := s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	err = s.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		return tx.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
 	})
 	if err != nil {
