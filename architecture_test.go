@@ -64,6 +64,7 @@ var confined = map[string][]string{
 	"github.com/minio/minio-go/v7":     {"storage/s3/..."},
 	"github.com/casbin/casbin/v2":      {"policy"},
 	"github.com/danielgtaylor/huma/v2": {"api"},
+	"github.com/go-ldap/ldap/v3":       {"identity/ldap"},
 	"github.com/go-jose/go-jose/v4":    {"identity/token"},
 	"github.com/jackc/pgx/v5":          {"metadata/..."},
 	"github.com/pressly/goose/v3":      {"metadata/..."},

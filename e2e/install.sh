@@ -25,6 +25,8 @@ packages=(
 	/usr/bin/wrk=wrk
 	/usr/bin/openssl=openssl
 	/usr/bin/gcc=gcc
+	/usr/sbin/slapd=slapd
+	/usr/bin/ldapadd=ldap-utils
 	/usr/sbin/runuser=util-linux
 	/usr/bin/setpriv=util-linux
 )

@@ -29,6 +29,13 @@ type UserReader interface {
 	UserByID(ctx context.Context, id int64) (metadata.User, error)
 }
 
+// Directory keeps the rows of the users that it knows up to date.
+type Directory interface {
+	// Reread returns the user's row, after asking outside when what is known is too old. It returns [ErrVoid] when the source lets
+	// nobody in any more, and another error when it cannot tell and what is known is too old to stand in.
+	Reread(ctx context.Context, user metadata.User) (metadata.User, error)
+}
+
 // Standing is what of a user's row decides whether earlier proof still holds.
 type Standing struct {
 	Exists            bool
@@ -39,11 +46,13 @@ type Standing struct {
 
 // Accounts tells how users stand now, from memory. It is safe for concurrent use.
 type Accounts struct {
-	memory *fresh.Memory[int64, Standing]
+	directories map[string]Directory
+	memory      *fresh.Memory[int64, Standing]
 }
 
 // NewAccounts returns the standing of the reader's users by the clock; nil means time.Now.
 func NewAccounts(reader UserReader, now func() time.Time) *Accounts {
+	a := &Accounts{directories: map[string]Directory{}}
 	source := func(ctx context.Context, id int64) (Standing, time.Duration, error) {
 		user, err := reader.UserByID(ctx, id)
 		if errors.Is(err, metadata.ErrNotFound) {
@@ -52,12 +61,25 @@ func NewAccounts(reader UserReader, now func() time.Time) *Accounts {
 		if err != nil {
 			return Standing{}, 0, fmt.Errorf("read user %d: %w", id, err)
 		}
+		if directory, followed := a.directories[user.Source]; followed && !user.Disabled {
+			user, err = directory.Reread(ctx, user)
+			if errors.Is(err, ErrVoid) {
+				return Standing{}, AccountStaleness, nil
+			}
+			if err != nil {
+				return Standing{}, 0, fmt.Errorf("read user %d again: %w", id, err)
+			}
+		}
 		return Standing{
 			Exists: true, Disabled: user.ShutOut(), SystemAdmin: user.Administers(), CredentialVersion: user.CredentialVersion,
 		}, AccountStaleness, nil
 	}
-	return &Accounts{memory: fresh.New(source, fresh.Options{Size: rememberedAccounts, Stale: AccountOutage, Now: now})}
+	a.memory = fresh.New(source, fresh.Options{Size: rememberedAccounts, Stale: AccountOutage, Now: now})
+	return a
 }
+
+// Follow has the users of a source read again by a directory. It is called before anything is asked.
+func (a *Accounts) Follow(source string, directory Directory) { a.directories[source] = directory }
 
 // Check returns the principal with the system administration that it has now. It returns [ErrVoid] when the account no longer
 // stands, and another error when the database cannot tell. The anonymous principal
