@@ -68,6 +68,9 @@ type App struct {
 	// given here wins over the database and cannot be changed while the registry runs.
 	Settings map[string]string `json:"settings,omitempty"`
 
+	// Syslog is how the audit log gets to a syslog server.
+	Syslog *Syslog `json:"syslog,omitempty"`
+
 	context  caddy.Context
 	settings settings
 	coreKey  string
@@ -137,6 +140,9 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.tokenLifetime = time.Duration(a.TokenLifetime)
 	a.settings.refreshTokenLifetime = orDefault(a.RefreshTokenLifetime, defaultRefreshTokenLifetime)
 	a.settings.uploadExpiry = orDefault(a.UploadExpiry, defaultUploadExpiry)
+	if err := a.resolveSyslog(); err != nil {
+		return err
+	}
 	return a.pinSettings()
 }
 

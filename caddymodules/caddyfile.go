@@ -43,6 +43,7 @@ var appOptions = []appOption{
 	{"secret_key", text(func(a *App) *string { return &a.SecretKey })},
 	{"settings", (*App).readSettings},
 	{"storage", (*App).readStorage},
+	{"syslog", (*App).readSyslog},
 	{"token_lifetime", duration(func(a *App) *caddy.Duration { return &a.TokenLifetime })},
 	{"upload_expiry", duration(func(a *App) *caddy.Duration { return &a.UploadExpiry })},
 }
@@ -61,6 +62,10 @@ var appOptions = []appOption{
 //	    upload_expiry          <duration>
 //	    settings {
 //	        <name> <value>
+//	    }
+//	    syslog {
+//	        ca_file     <file>
+//	        buffer_size <size>
 //	    }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

@@ -33,6 +33,7 @@ type collectors struct {
 	databaseDurations *prometheus.HistogramVec
 	statements        *prometheus.CounterVec
 	tokens            *prometheus.CounterVec
+	forwarded         *prometheus.CounterVec
 
 	cores      prometheus.GaugeFunc
 	registries *followed
@@ -64,6 +65,7 @@ func newCollectors() *collectors {
 		storageBytes:      counter("berth_storage_written_bytes_total", "Bytes appended to uploads in the storage."),
 		databaseDurations: histogram("berth_database_operation_duration_seconds", "Duration of transactions and of statements.", operationBuckets, "kind"),
 		statements:        counter("berth_database_operations_total", "Transactions and statements, by name.", "operation", "outcome"),
+		forwarded:         counter("berth_audit_forwarded_total", "Messages of the audit log for the syslog server.", "outcome"),
 		tokens:            counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
 
 		cores: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -76,7 +78,7 @@ func newCollectors() *collectors {
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes,
-		c.databaseDurations, c.statements, c.tokens, c.cores, c.registries,
+		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.cores, c.registries,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/secret"
@@ -32,6 +33,7 @@ type services struct {
 	api            http.Handler
 	token          http.Handler
 	keys           http.Handler
+	recorder       *audit.Recorder
 
 	closers []func() error
 	logger  *slog.Logger
@@ -78,8 +80,11 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		return nil, err
 	}
 	configuration := setting.New(setting.Options{Store: store, Box: box, Pinned: settings.pinned})
+	if s.recorder, err = s.openAudit(settings, store, configuration); err != nil {
+		return nil, err
+	}
 	content := registry.New(registry.Options{
-		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry,
+		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry, Record: s.recorder.Record,
 		EnforceLimits: func(ctx context.Context) bool {
 			values, err := configuration.Values(ctx)
 			return err != nil || values.On(setting.QuotaPerProjectEnable)
@@ -102,6 +107,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	login, err := identity.NewLogin(identity.LoginOptions{
 		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store})},
 		Accounts: accounts,
+		Observe:  recordLogin(s.recorder.Record),
 	})
 	if err != nil {
 		return err
@@ -128,13 +134,13 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	}
 	s.token, s.keys = http.HandlerFunc(gate.ServeToken), http.HandlerFunc(gate.ServeKeys)
 	s.distribution = distribution.New(distribution.Options{
-		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress,
+		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress, Record: s.recorder.Record,
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
 		Store: store, Policy: authorizer, Login: login, Settings: configuration,
 		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: configuration, Login: login, Box: box, Logger: s.logger}),
-		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Logger: s.logger,
+		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil
 }

@@ -31,6 +31,7 @@ type settings struct {
 	uploadExpiry         time.Duration
 	// pinned are the settings that the configuration file has taken over; tokenLifetime is 0 when it has not.
 	pinned map[*setting.Key]any
+	syslog syslogSettings
 }
 
 // databaseIdentity is equal for settings that name the same database.
@@ -47,7 +48,7 @@ func (s settings) storageIdentity() string {
 // first start only.
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
-		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity())
+		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(), s.syslog.identity())
 }
 
 // pinnedIdentity is equal for the same pinned values.
