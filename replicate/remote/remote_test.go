@@ -9,52 +9,17 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/outbound"
 	"github.com/berth-registry/berth/replicate/remote"
+	"github.com/berth-registry/berth/replicate/remote/remotetest"
 )
-
-// distribution starts the reference registry, which the tests' programs include, and returns its address.
-func distribution(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-	config := filepath.Join(t.TempDir(), "config.yml")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
-log: {level: error}
-storage:
-  filesystem: {rootdirectory: %s}
-  delete: {enabled: true}
-http: {addr: %s}
-`, t.TempDir(), address), 0o600))
-	command := exec.Command("registry", "serve", config)
-	command.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	require.NoError(t, command.Start(), "the program registry is installed by make tools")
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	require.Eventually(t, func() bool {
-		connection, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = connection.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	return address
-}
 
 func open(t *testing.T, address string) *remote.Registry {
 	t.Helper()
@@ -146,7 +111,7 @@ func requireBlob(t *testing.T, r *remote.Registry, repository string, blob oci.D
 }
 
 func TestRegistry_readsAndWrites(t *testing.T) {
-	r := open(t, distribution(t))
+	r := open(t, remotetest.Distribution(t))
 	ctx := t.Context()
 	require.NoError(t, r.Ping(ctx))
 	for _, size := range []int{0, 1, 3 << 20} {
@@ -199,7 +164,7 @@ func TestRegistry_readsAndWrites(t *testing.T) {
 }
 
 func TestWriteBlob_goesOnWhereItBroke(t *testing.T) {
-	address := distribution(t)
+	address := remotetest.Distribution(t)
 	way := cut(t, address, 12, 4<<20)
 	r := open(t, way.address())
 	blob, want, read := content(48 << 20)
@@ -211,7 +176,7 @@ func TestWriteBlob_goesOnWhereItBroke(t *testing.T) {
 }
 
 func TestWriteBlob_sourceBreaks(t *testing.T) {
-	r := open(t, distribution(t))
+	r := open(t, remotetest.Distribution(t))
 	blob, want, read := content(5 << 20)
 	breaks := 3
 	transfer, err := r.WriteBlob(t.Context(), "a/b", blob, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
@@ -233,7 +198,7 @@ type broken struct{}
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
 func TestWriteBlob_wrongContentIsRefusedAtOnce(t *testing.T) {
-	r := open(t, distribution(t))
+	r := open(t, remotetest.Distribution(t))
 	blob, _, read := content(1000)
 	blob.Digest = oci.SHA256.FromString("something else")
 	_, err := r.WriteBlob(t.Context(), "a/b", blob, read)
@@ -244,7 +209,7 @@ func TestWriteBlob_wrongContentIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestWriteBlob_stopsInTheMiddle(t *testing.T) {
-	r := open(t, distribution(t))
+	r := open(t, remotetest.Distribution(t))
 	blob, _, _ := content(1 << 20)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := r.WriteBlob(ctx, "a/b", blob, func(ctx context.Context, _ int64) (io.ReadCloser, error) {
