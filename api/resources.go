@@ -8,6 +8,7 @@ func (a *API) resources() [][]Route {
 		a.systemRoutes(),
 		a.projectRoutes(),
 		a.sessionRoutes(),
+		a.auditRoutes(),
 	}
 }
 

@@ -19,6 +19,9 @@ var (
 			WHERE m.user_id = $3 AND p.name > $1 ORDER BY p.name LIMIT $2) AS joined
 		ORDER BY name LIMIT $2`)
 
+	projectsOfMember = define("projects of member", `
+		SELECT DISTINCT `+projectColumns+` FROM user_roles m JOIN projects p ON p.id = m.project_id WHERE m.user_id = $1 ORDER BY p.id`)
+
 	insertProject = define("create project", `
 		INSERT INTO projects (name, public, owner_id, created_at, updated_at) VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4)
 		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
@@ -51,6 +54,11 @@ func (r Reader) Projects(ctx context.Context, v Visibility, after string, n int)
 		return all(ctx, r, allProjects, scanProject, after, limit(n))
 	}
 	return all(ctx, r, visibleProjects, scanProject, after, limit(n), v.UserID)
+}
+
+// ProjectsOfMember returns the projects that the user is a member of, directly and through groups.
+func (r Reader) ProjectsOfMember(ctx context.Context, userID int64) ([]Project, error) {
+	return all(ctx, r, projectsOfMember, scanProject, userID)
 }
 
 // CreateProject adds a project without a limit on what it holds, which [Tx.SetLimit] sets, and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
