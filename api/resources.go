@@ -6,6 +6,8 @@ import "github.com/berth-registry/berth/policy"
 func (a *API) resources() [][]Route {
 	return [][]Route{
 		a.systemRoutes(),
+		a.configurationRoutes(),
+		a.quotaRoutes(),
 		a.projectRoutes(),
 		a.sessionRoutes(),
 		a.auditRoutes(),

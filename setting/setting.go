@@ -217,7 +217,9 @@ func (s *Settings) decode(key *Key, encoded string) (any, error) {
 		return string(opened), err
 	}
 	var value any
-	if err := json.Unmarshal([]byte(encoded), &value); err != nil {
+	decoder := json.NewDecoder(strings.NewReader(encoded))
+	decoder.UseNumber() // a float64 has not all digits of a large number
+	if err := decoder.Decode(&value); err != nil {
 		return nil, err
 	}
 	return key.convert(value)

@@ -76,8 +76,8 @@ func EachEngine(t *testing.T, test func(t *testing.T, server *Server)) {
 	}
 }
 
-// Start starts a server on a new database: "sqlite" or "postgres".
-func Start(t testing.TB, engine string) *Server {
+// Start starts a server on a new database: "sqlite" or "postgres". What it stands on can be adjusted.
+func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	t.Helper()
 	s := &Server{Store: openStore(t, engine)}
 	_, err := local.Bootstrap(t.Context(), s.Store, AdminPassword, cheap)
@@ -94,7 +94,11 @@ func Start(t testing.TB, engine string) *Server {
 	require.NoError(t, err)
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
-	s.API = api.New(api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings, Record: s.record})
+	options := api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings, Record: s.record}
+	for _, change := range adjust {
+		change(&options)
+	}
+	s.Settings, s.API = options.Settings, api.New(options)
 	server := httptest.NewServer(s.API)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
