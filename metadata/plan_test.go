@@ -32,10 +32,14 @@ func TestStatements_useIndexes(t *testing.T) {
 	// and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
-		"repositories in view": true, "listed manifests": true,
+		"repositories in view": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
 	}
-	// Counted and listed whole: uploads in progress, keys, the counts that projects have.
-	walked := map[string]bool{"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true}
+	// Counted and listed whole: uploads in progress, keys, the counts that projects have; and the events that the few followers have
+	// read, from the first on, up to a number.
+	walked := map[string]bool{
+		"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true,
+		"delete events that all have read": true,
+	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"open": true, "joined": true, "m": true}
 	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "json": "", "settled": "TRUE"}}
