@@ -21,11 +21,11 @@ var (
 	releaseFollower  = define("release follower", `UPDATE followers SET holder = '', lease_until = 0 WHERE name = $1 AND holder = $2`)
 	deleteFollower   = define("delete follower", `DELETE FROM followers WHERE name = $1`)
 	deleteReadEvents = define("delete events that all have read", `
-		DELETE FROM events WHERE id IN (
-			SELECT e.id FROM events e
-			JOIN (SELECT transaction_id, event_id FROM followers ORDER BY transaction_id, event_id LIMIT 1) slowest
-				ON (e.transaction_id, e.id) <= (slowest.transaction_id, slowest.event_id)
-			ORDER BY e.transaction_id, e.id LIMIT $1)`)
+		DELETE FROM events WHERE id IN (SELECT id FROM events
+			WHERE (transaction_id, id) <= (
+				(SELECT transaction_id FROM followers ORDER BY transaction_id, event_id LIMIT 1),
+				(SELECT event_id FROM followers ORDER BY transaction_id, event_id LIMIT 1))
+			ORDER BY transaction_id, id LIMIT $1)`)
 	insertEvents = define("append events", `
 		INSERT INTO events (kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, occurred_at, project_id)
 		SELECT value->>'kind', value->>'actor', value->>'credential', value->>'request_id', value->>'address', value->>'project',
