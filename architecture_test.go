@@ -64,6 +64,7 @@ var confined = map[string][]string{
 	"github.com/minio/minio-go/v7":     {"storage/s3/..."},
 	"github.com/casbin/casbin/v2":      {"policy"},
 	"github.com/danielgtaylor/huma/v2": {"api"},
+	"github.com/coreos/go-oidc/v3":     {"identity/oidc"},
 	"github.com/go-ldap/ldap/v3":       {"identity/ldap"},
 	"github.com/go-jose/go-jose/v4":    {"identity/token"},
 	"github.com/jackc/pgx/v5":          {"metadata/..."},
@@ -71,6 +72,7 @@ var confined = map[string][]string{
 	"modernc.org/sqlite":               {"metadata/..."},
 	"database/sql":                     {"metadata/..."},
 	"github.com/spf13/cobra":           {"caddymodules/...", "cmd/..."},
+	"golang.org/x/oauth2":              {"identity/oidc"},
 	"go.uber.org/zap":                  {"caddymodules/..."},
 }
 

@@ -43,6 +43,13 @@ type Source interface {
 	Authenticate(ctx context.Context, credentials Credentials) (Principal, error)
 }
 
+// TokenSource proves principals by a token that somebody else has signed.
+type TokenSource interface {
+	// AuthenticateToken returns the principal. It returns [ErrUnknown] when the token is not of this source, or nobody's here;
+	// [ErrCredentials] when it does not hold; any other error when the source cannot tell.
+	AuthenticateToken(ctx context.Context, token string) (Principal, error)
+}
+
 // Credentials are what a caller offers.
 type Credentials struct {
 	Name   string

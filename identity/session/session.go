@@ -106,7 +106,7 @@ func (s *Sessions) Login(ctx context.Context, actor event.Actor, credentials ide
 		err = identity.ErrCredentials // browsers are for people
 	}
 	if errors.Is(err, identity.ErrCredentials) || errors.Is(err, identity.ErrUnknown) {
-		s.failed(ctx, actor)
+		s.Failed(ctx, actor)
 	}
 	if err != nil {
 		return "", err
@@ -129,8 +129,8 @@ func (s *Sessions) Login(ctx context.Context, actor event.Actor, credentials ide
 // in place of a former one.
 func (s *Sessions) Forget() { s.memory.Forget() }
 
-// failed appends the event of a login that failed. That it cannot does not change the answer.
-func (s *Sessions) failed(ctx context.Context, actor event.Actor) {
+// Failed appends the event of a login that failed. That it cannot does not change the answer.
+func (s *Sessions) Failed(ctx context.Context, actor event.Actor) {
 	err := s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		e := actor.Event(event.LoginFailed)
 		e.Subject = actor.Name

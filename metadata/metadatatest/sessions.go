@@ -66,3 +66,39 @@ func testSessions(t *testing.T, f fixture) {
 	require.Empty(t, open(), "of a user who is gone")
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUserSessions(ctx, f.user.ID, 0) })
 }
+
+func testOIDC(t *testing.T, f fixture) {
+	ctx := t.Context()
+	soon := time.Now().Add(time.Hour)
+	use := func(ctx context.Context, tx *metadata.Tx) error { return tx.UseOIDCState(ctx, "state", soon) }
+	f.write(t, use)
+	require.ErrorIs(t, f.refused(t, use), metadata.ErrExists)
+	expired := func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.UseOIDCState(ctx, "old", time.Now().Add(-time.Hour))
+	}
+	f.write(t, expired)
+	f.write(t, expired) // what cannot come back need not be remembered
+
+	put := func(expires time.Time) {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+			return tx.PutOIDCOnboarding(ctx, "token", []byte{0, 1}, expires)
+		})
+	}
+	take := func(at time.Time) (person []byte, err error) {
+		err = f.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+			person, err = tx.TakeOIDCOnboarding(ctx, "token", at)
+			return err
+		})
+		return person, err
+	}
+	put(soon)
+	_, err := take(soon)
+	require.ErrorIs(t, err, metadata.ErrNotFound, "too late")
+	person, err := take(soon.Add(-time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, []byte{0, 1}, person)
+	_, err = take(soon.Add(-time.Minute))
+	require.ErrorIs(t, err, metadata.ErrNotFound, "once")
+	put(time.Now().Add(-time.Hour))
+	put(soon) // the expired one has gone
+}

@@ -59,6 +59,7 @@ func Run(t *testing.T, engine Engine) {
 		{"AuditDeletion", testAuditDeletion},
 		{"Keys", testKeys},
 		{"Sessions", testSessions},
+		{"OIDC", testOIDC},
 		{"Settings", testSettings},
 		{"Quota", testQuota},
 		{"QuotaLimit", testQuotaLimit},
