@@ -18,12 +18,15 @@ import (
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/secret"
+	"github.com/berth-registry/berth/setting"
 )
 
 const password = "Correct-horse1"
@@ -37,6 +40,7 @@ type fixture struct {
 	store    *metadata.Store
 	users    *local.Users
 	gate     *auth.Gate
+	settings *setting.Settings
 	mu       sync.Mutex
 	time     time.Time
 	outcomes []string
@@ -82,7 +86,12 @@ func newFixture(t testing.TB) *fixture {
 		Sources: []identity.Source{local.NewSource(local.SourceOptions{Store: store, Params: cheap})}, Accounts: accounts, Now: f.now,
 	})
 	require.NoError(t, err)
-	f.gate, err = auth.New(auth.Options{Login: login, Accounts: accounts, Tokens: tokens, Policy: rbac, Observe: f.observe})
+	f.settings = setting.New(setting.Options{Store: store, Box: box})
+	people := oidc.New(oidc.Options{
+		Store: store, Settings: f.settings, Accounts: accounts, Box: box,
+		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: f.settings, Login: login, Box: box}),
+	})
+	f.gate, err = auth.New(auth.Options{Login: login, IDTokens: people, Accounts: accounts, Tokens: tokens, Policy: rbac, Observe: f.observe})
 	require.NoError(t, err)
 
 	mux := http.NewServeMux()

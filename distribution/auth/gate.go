@@ -28,13 +28,16 @@ const (
 	CredentialToken     = "token"
 	CredentialBasic     = "basic"
 	CredentialRefresh   = "refresh"
+	CredentialIDToken   = "id_token"
 	CredentialAnonymous = "anonymous"
 )
 
 // Options set a [Gate] up.
 type Options struct {
 	// Login proves names and passwords; it throttles and remembers, see [identity.Login].
-	Login    identity.Source
+	Login identity.Source
+	// IDTokens proves people by the tokens of a provider; nil knows nobody.
+	IDTokens identity.TokenSource
 	Accounts *identity.Accounts
 	Tokens   *token.Tokens
 	Policy   policy.Authorizer

@@ -22,6 +22,7 @@ type tokenRequest struct {
 	anonymous      bool
 	name, password string
 	refreshToken   string
+	idToken        string
 	scopes         []token.Scope
 	// scoped tells that there was a scope at all, understood or not.
 	scoped bool
@@ -57,7 +58,8 @@ func parseTokenQuery(r *http.Request) (tokenRequest, error) {
 	case err != nil:
 		return tokenRequest{}, loginRefused(err.Error())
 	case offered.Bearer != "":
-		return tokenRequest{}, loginRefused("the token service takes a name and password, not a Bearer token")
+		request.idToken = offered.Bearer
+		return request, nil
 	}
 	request.anonymous = !offered.Basic
 	request.name, request.password = offered.Name, offered.Password

@@ -85,6 +85,9 @@ func (g *Gate) prove(r *http.Request, request tokenRequest) (identity.Principal,
 	case request.refreshToken != "":
 		principal, err := g.refresh(ctx, request.refreshToken)
 		return principal, CredentialRefresh, err
+	case request.idToken != "":
+		principal, err := g.idToken(ctx, request.idToken)
+		return principal, CredentialIDToken, err
 	case request.anonymous:
 		if !request.scoped {
 			return identity.Principal{}, "", loginRefused("authentication required")
@@ -101,6 +104,21 @@ func (g *Gate) prove(r *http.Request, request tokenRequest) (identity.Principal,
 		return identity.Principal{}, "", loginFailure(err)
 	}
 	return principal, CredentialBasic, nil
+}
+
+func (g *Gate) idToken(ctx context.Context, idToken string) (identity.Principal, error) {
+	refused := loginRefused("the token service takes a name and password, or an ID token of a provider whose people may log in here")
+	if g.options.IDTokens == nil {
+		return identity.Principal{}, refused
+	}
+	principal, err := g.options.IDTokens.AuthenticateToken(ctx, idToken)
+	if errors.Is(err, identity.ErrCredentials) || errors.Is(err, identity.ErrUnknown) {
+		return identity.Principal{}, refused
+	}
+	if err != nil {
+		return identity.Principal{}, loginFailure(err)
+	}
+	return principal, nil
 }
 
 func (g *Gate) refresh(ctx context.Context, refreshToken string) (identity.Principal, error) {
@@ -137,7 +155,8 @@ func (g *Gate) answer(ctx context.Context, request tokenRequest, principal ident
 	if request.form {
 		answer.Scope = token.FormatScopes(granted)
 	}
-	if request.offline && principal.Kind == identity.KindUser {
+	// An ID token is good for minutes; what is made of it must not last for weeks.
+	if request.offline && principal.Kind == identity.KindUser && credential != CredentialIDToken {
 		answer.RefreshToken, err = g.options.Tokens.IssueRefresh(ctx, principal)
 	}
 	return answer, err
