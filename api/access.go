@@ -26,6 +26,7 @@ const (
 	credentialAnonymous = "anonymous"
 	credentialCommand   = "command"
 	credentialSession   = "session"
+	credentialIDToken   = "id_token"
 )
 
 // operatorKey marks the context of the operator's requests.

@@ -9,6 +9,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
@@ -26,7 +28,7 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Policy, Login, Sessions and Settings are required.
+// Options are what an [API] stands on. Store, Policy, Login, Sessions, OIDC and Settings are required.
 type Options struct {
 	Store    *metadata.Store
 	Policy   policy.Authorizer
@@ -35,6 +37,8 @@ type Options struct {
 	Login identity.Source
 	// Sessions keep browsers logged in.
 	Sessions *session.Sessions
+	// OIDC logs people in through a provider.
+	OIDC *oidc.People
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
 	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme
@@ -58,6 +62,7 @@ type API struct {
 	routes  []Route
 	// origins tells forms of our own pages from those of other sites.
 	origins *http.CrossOriginProtection
+	pages   *template.Template
 }
 
 // New returns the API. It panics when the route table contradicts itself, which no configuration can cause.
@@ -80,8 +85,8 @@ func New(options Options) *API {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{options: options, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
-	a.options.Authenticators = append(slices.Clone(options.Authenticators), bySession{a})
+	a := &API{options: options, mux: http.NewServeMux(), origins: http.NewCrossOriginProtection(), pages: parsePages()}
+	a.options.Authenticators = append(slices.Clone(options.Authenticators), byToken{a, options.OIDC}, bySession{a})
 	for _, resource := range a.resources() {
 		a.routes = append(a.routes, resource...)
 	}

@@ -23,7 +23,7 @@ type entrance struct {
 
 // entrances are all of them.
 func (a *API) entrances() []entrance {
-	return a.sessionEntrances()
+	return append(a.sessionEntrances(), a.oidcEntrances()...)
 }
 
 // maxForm is the longest form that is read, in bytes; a password may be a token.

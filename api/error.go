@@ -51,7 +51,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 func (c *Call) fail(err error) {
 	if throttled, ok := errors.AsType[*identity.ThrottledError](err); ok {
 		c.Header().Set("Retry-After", seconds(throttled.RetryAfter))
-		writeError(c.writer, http.StatusTooManyRequests, codeTooManyRequests, throttled.Error())
+		c.refuse(http.StatusTooManyRequests, codeTooManyRequests, throttled.Error())
 		return
 	}
 	status, code, message := classify(err)
@@ -64,7 +64,7 @@ func (c *Call) fail(err error) {
 			c.api.options.Logger.ErrorContext(c.Context(), "request failed", "operation", c.route.ID, "error", err)
 		}
 	}
-	writeError(c.writer, status, code, message)
+	c.refuse(status, code, message)
 }
 
 func seconds(d time.Duration) string {

@@ -11,6 +11,7 @@ func (a *API) resources() [][]Route {
 		a.projectRoutes(),
 		a.sessionRoutes(),
 		a.auditRoutes(),
+		a.oidcRoutes(),
 	}
 }
 

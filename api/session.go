@@ -11,9 +11,6 @@ import (
 	"github.com/berth-registry/berth/policy"
 )
 
-// loginPath is where browsers log in with a name and password.
-const loginPath = "/c/login"
-
 func (a *API) sessionRoutes() []Route {
 	return []Route{
 		define(Route{
@@ -26,7 +23,7 @@ func (a *API) sessionRoutes() []Route {
 
 func (a *API) sessionEntrances() []entrance {
 	return []entrance{
-		{"login", http.MethodPost, loginPath, a.login},
+		{"login", http.MethodPost, "/c/login", a.login},
 		{"logout", http.MethodGet, "/c/log_out", a.logout},
 		{"userExists", http.MethodPost, "/c/userExists", a.userExists},
 	}
@@ -62,11 +59,26 @@ func (a *API) login(c *Call) error {
 	}, sessionToken(c.Request))
 	switch {
 	case errors.Is(err, identity.ErrCredentials), errors.Is(err, identity.ErrUnknown):
-		return errCredentials
+		return a.refuseLogin(c, c.PostForm.Get("principal"))
 	case err != nil:
 		return loginFailure(err)
 	}
 	c.enter(token)
+	return nil
+}
+
+// refuseLogin says no to a name and password. Who has to log in at a provider is told where that begins.
+func (a *API) refuseLogin(c *Call, name string) error {
+	elsewhere, err := a.options.OIDC.Proves(c.Context(), name)
+	if err != nil {
+		return loginFailure(err)
+	}
+	if !elsewhere {
+		return errCredentials
+	}
+	writeJSON(c.writer, http.StatusForbidden, struct {
+		Location string `json:"redirect_location"`
+	}{a.options.Base(c.Request) + oidcLoginPath})
 	return nil
 }
 
@@ -91,13 +103,19 @@ func (c *Call) leave() {
 
 // logout ends the browser's session.
 func (a *API) logout(c *Call) error {
+	_, err := a.endSession(c)
+	return err
+}
+
+// endSession ends the browser's session and returns the ID token that it began with, "" for none.
+func (a *API) endSession(c *Call) (idToken string, err error) {
 	if token := sessionToken(c.Request); token != "" {
-		if _, err := a.options.Sessions.End(c.Context(), c.visitor(), token); err != nil {
-			return err
+		if idToken, err = a.options.Sessions.End(c.Context(), c.visitor(), token); err != nil {
+			return "", err
 		}
 	}
 	c.leave()
-	return nil
+	return idToken, nil
 }
 
 func (a *API) endSessions(c *Call, _ struct{}) (None, error) {

@@ -84,6 +84,18 @@ func (b *browser) cookie(t testing.TB, name string) string {
 	return ""
 }
 
+// cookieHeader returns the cookies that the browser sends to a path.
+func (b *browser) cookieHeader(t testing.TB, path string) string {
+	t.Helper()
+	there, err := url.Parse(b.server.URL + path)
+	require.NoError(t, err)
+	var pairs []string
+	for _, cookie := range b.client.Jar.Cookies(there) {
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
+	}
+	return strings.Join(pairs, "; ")
+}
+
 // administers asks for something that only a system administrator gets an answer to.
 func (b *browser) administers(t testing.TB) bool {
 	t.Helper()

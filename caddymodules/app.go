@@ -68,6 +68,9 @@ type App struct {
 	// given here wins over the database and cannot be changed while the registry runs.
 	Settings map[string]string `json:"settings,omitempty"`
 
+	// Authorities are PEM files of certificate authorities to trust beside the system's, by where people come from: "ldap", "oidc".
+	Authorities map[string]string `json:"authorities,omitempty"`
+
 	// Syslog is how the audit log gets to a syslog server.
 	Syslog *Syslog `json:"syslog,omitempty"`
 
@@ -141,6 +144,9 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.refreshTokenLifetime = orDefault(a.RefreshTokenLifetime, defaultRefreshTokenLifetime)
 	a.settings.uploadExpiry = orDefault(a.UploadExpiry, defaultUploadExpiry)
 	if err := a.resolveSyslog(); err != nil {
+		return err
+	}
+	if err := a.resolveAuthorities(); err != nil {
 		return err
 	}
 	return a.pinSettings()

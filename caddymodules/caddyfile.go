@@ -36,6 +36,7 @@ type appOption struct {
 
 var appOptions = []appOption{
 	{"admin_password", text(func(a *App) *string { return &a.AdminPassword })},
+	{"auth", (*App).readAuth},
 	{"data_dir", text(func(a *App) *string { return &a.DataDir })},
 	{"database", (*App).readDatabase},
 	{"external_url", text(func(a *App) *string { return &a.ExternalURL })},
@@ -60,6 +61,7 @@ var appOptions = []appOption{
 //	    token_lifetime         <duration>
 //	    refresh_token_lifetime <duration>
 //	    upload_expiry          <duration>
+//	    auth                   ldap | oidc { … }
 //	    settings {
 //	        <name> <value>
 //	    }
@@ -80,7 +82,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if i < 0 {
 			return d.Errf("unknown option %q of berth; the options are %s", name, strings.Join(appOptionNames(), ", "))
 		}
-		if seen[name] {
+		if seen[name] && name != "auth" {
 			return d.Errf("option %q of berth is given twice", name)
 		}
 		seen[name] = true

@@ -15,25 +15,32 @@ func (a *App) readSettings(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	a.Settings = map[string]string{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if _, known := setting.Find(name); !known {
 			return d.Errf("there is no setting %q: the names are those of the configuration API", name)
 		}
-		if _, twice := a.Settings[name]; twice {
-			return d.Errf("setting %q is given twice", name)
-		}
-		var value string
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
-		}
-		a.Settings[name] = value
-		if err := noBlock(d); err != nil {
+		if err := a.readSetting(d, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readSetting reads the value of a pinned setting.
+func (a *App) readSetting(d *caddyfile.Dispenser, name string) error {
+	if _, twice := a.Settings[name]; twice {
+		return d.Errf("setting %q is given twice", name)
+	}
+	var value string
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	if a.Settings == nil {
+		a.Settings = map[string]string{}
+	}
+	a.Settings[name] = value
+	return noBlock(d)
 }
 
 // pinSettings resolves the settings that the configuration has taken over.

@@ -15,6 +15,7 @@ import (
 	"github.com/berth-registry/berth/distribution/auth"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
@@ -125,8 +126,15 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		users:  local.NewUsers(local.UsersOptions{Store: store, Accounts: accounts}),
 		forget: authorizer.Invalidate,
 	}
+	sessions := session.New(session.Options{
+		Store: store, Accounts: accounts, Settings: configuration, Login: login, Box: box, Logger: s.logger,
+	})
+	people := oidc.New(oidc.Options{
+		Store: store, Settings: configuration, Accounts: accounts, Sessions: sessions, Box: box,
+		Authorities: settings.trusted("oidc"), Logger: s.logger,
+	})
 	gate, err := auth.New(auth.Options{
-		Login: login, Accounts: accounts, Tokens: tokens, Policy: authorizer, ExternalURL: settings.externalURL,
+		Login: login, IDTokens: people, Accounts: accounts, Tokens: tokens, Policy: authorizer, ExternalURL: settings.externalURL,
 		Scheme: clientScheme, Address: clientAddress, Proven: nameUser, Observe: observeToken, Logger: s.logger,
 	})
 	if err != nil {
@@ -138,9 +146,8 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
-		Store: store, Policy: authorizer, Login: login, Settings: configuration,
-		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: configuration, Login: login, Box: box, Logger: s.logger}),
-		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
+		Store: store, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
+		Base: settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil
 }

@@ -32,6 +32,8 @@ type settings struct {
 	// pinned are the settings that the configuration file has taken over; tokenLifetime is 0 when it has not.
 	pinned map[*setting.Key]any
 	syslog syslogSettings
+	// authorities are PEM certificates by the kind of auth.
+	authorities map[string]string
 }
 
 // databaseIdentity is equal for settings that name the same database.
@@ -48,7 +50,8 @@ func (s settings) storageIdentity() string {
 // first start only.
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
-		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(), s.syslog.identity())
+		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
+		s.syslog.identity(), s.authorities["ldap"], s.authorities["oidc"])
 }
 
 // pinnedIdentity is equal for the same pinned values.

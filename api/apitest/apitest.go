@@ -20,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
@@ -47,6 +48,7 @@ type Server struct {
 	Box      *secret.Box
 	Settings *setting.Settings
 	Sessions *session.Sessions
+	OIDC     *oidc.People
 
 	mu       sync.Mutex
 	recorded []event.Event
@@ -94,7 +96,8 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	require.NoError(t, err)
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
-	options := api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, Settings: s.Settings, Record: s.record}
+	s.OIDC = oidc.New(oidc.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box})
+	options := api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record}
 	for _, change := range adjust {
 		change(&options)
 	}

@@ -1,0 +1,104 @@
+package caddymodules
+
+import (
+	"crypto/x509"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/berth-registry/berth/setting"
+)
+
+// authKinds are where people can come from besides the database.
+var authKinds = []string{"ldap", "oidc"}
+
+// readAuth reads a block that pins the settings of where people come from. Syntax:
+//
+//	auth ldap | oidc {
+//	    <setting without its prefix> <value>
+//	    ca_file                      <file>
+//	}
+func (a *App) readAuth(d *caddyfile.Dispenser) error {
+	var kind string
+	if !d.AllArgs(&kind) {
+		return d.ArgErr()
+	}
+	if !slices.Contains(authKinds, kind) {
+		return d.Errf("unknown kind of auth: %q; there are %s", kind, strings.Join(authKinds, ", "))
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if option == "ca_file" {
+			if err := a.readAuthority(d, kind); err != nil {
+				return err
+			}
+			continue
+		}
+		name := kind + "_" + option
+		if _, known := setting.Find(name); !known {
+			return d.Errf("unknown option %q of auth %s; the options are ca_file and those of the settings that begin with %s_, without that",
+				option, kind, kind)
+		}
+		if err := a.readSetting(d, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) readAuthority(d *caddyfile.Dispenser, kind string) error {
+	if _, twice := a.Authorities[kind]; twice {
+		return d.Errf("ca_file of auth %s is given twice", kind)
+	}
+	var file string
+	if !d.AllArgs(&file) {
+		return d.ArgErr()
+	}
+	if a.Authorities == nil {
+		a.Authorities = map[string]string{}
+	}
+	a.Authorities[kind] = file
+	return noBlock(d)
+}
+
+// resolveAuthorities reads the files.
+func (a *App) resolveAuthorities() error {
+	a.settings.authorities = map[string]string{}
+	replacer := caddy.NewReplacer()
+	for kind, file := range a.Authorities {
+		if !slices.Contains(authKinds, kind) {
+			return fmt.Errorf("authorities: unknown kind of auth: %q", kind)
+		}
+		path, err := replacer.ReplaceOrErr(file, true, true)
+		if err != nil {
+			return fmt.Errorf("ca_file of auth %s: %w", kind, err)
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names it
+		if err != nil {
+			return fmt.Errorf("ca_file of auth %s: %w", kind, err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(content) {
+			return fmt.Errorf("ca_file of auth %s: %s holds no PEM certificate", kind, path)
+		}
+		a.settings.authorities[kind] = string(content)
+	}
+	return nil
+}
+
+// trusted returns the authorities for a kind of auth: the system's, and those of its file.
+func (s settings) trusted(kind string) *x509.CertPool {
+	more := s.authorities[kind]
+	if more == "" {
+		return nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a machine without authorities of its own
+	}
+	pool.AppendCertsFromPEM([]byte(more))
+	return pool
+}
