@@ -38,6 +38,7 @@ func Run(t *testing.T, engine Engine) {
 		{"Groups", testGroups},
 		{"Projects", testProjects},
 		{"Members", testMembers},
+		{"Labels", testLabels},
 		{"Repositories", testRepositories},
 		{"Visibility", testVisibility},
 		{"Blobs", testBlobs},
