@@ -129,6 +129,8 @@ func statusOfCode(err *oci.Error) (int, string, string) {
 		return http.StatusNotFound, codeNotFound, err.Message
 	case oci.CodeDenied:
 		return http.StatusForbidden, codeDenied, err.Message
+	case oci.CodePrecondition:
+		return http.StatusPreconditionFailed, codePrecondition, err.Message
 	case oci.CodeUnavailable:
 		return http.StatusServiceUnavailable, codeUnavailable, err.Message
 	case oci.CodeUnknown:

@@ -15,6 +15,10 @@ const (
 	TagMoved        Kind = "tag_moved"
 	TagDeleted      Kind = "tag_deleted"
 	BlobDeleted     Kind = "blob_deleted"
+
+	RepositoryUpdated Kind = "repository_updated"
+	RepositoryDeleted Kind = "repository_deleted"
+
 	ProjectCreated  Kind = "project_created"
 	ProjectDeleted  Kind = "project_deleted"
 	ProjectUpdated  Kind = "project_updated"

@@ -35,13 +35,15 @@ type Artifact struct {
 	Repository oci.Repository
 	PulledAt   time.Time // zero when never pulled
 	TagCount   int64
+	// IndexCount is how many entries of indexes list it.
+	IndexCount int64
 }
 
 // Place is where the artifact stands in [Reader.ListArtifacts].
 func (a Artifact) Place() Place { return Place{a.CreatedAt.UnixMicro(), a.ID} }
 
 const (
-	artifactColumns = manifestColumns + `, a.project_id, r.name, a.pulled_at, a.tag_count,
+	artifactColumns = manifestColumns + `, a.project_id, r.name, a.pulled_at, a.tag_count, a.index_count,
 		a.kind, a.config_media_type, a.content_size, a.accessory, COALESCE(a.accessory_of, ''), COALESCE(a.icon, ''), a.attributes`
 	artifactJoins = ` JOIN manifests m ON m.id = a.id JOIN repositories r ON r.id = a.repository_id`
 )
@@ -57,7 +59,7 @@ var (
 	artifactsOfRepository = define("artifacts of repository", `SELECT artifact_count FROM repositories WHERE id = $1`)
 	artifactsOfProject    = define("artifacts of project", `SELECT COALESCE(SUM(artifact_count), 0) FROM repositories WHERE project_id = $1`)
 	unreadArtifacts       = define("unread artifacts", `
-		SELECT a.id, r.name, m.media_type, m.digest, m.payload
+		SELECT a.id, r.name, a.repository_id, m.media_type, m.digest, m.payload
 		FROM artifacts a JOIN manifests m ON m.id = a.id JOIN repositories r ON r.id = a.repository_id
 		WHERE a.attributes IS NULL AND a.id > $1 ORDER BY a.id LIMIT $2`)
 	listedManifests = define("listed manifests", `
@@ -94,7 +96,7 @@ var (
 
 func scanArtifact(r row, a *Artifact) error {
 	var attributes sql.NullString
-	err := scanManifestAnd(r, &a.Manifest, &a.ProjectID, &a.Repository, moment{&a.PulledAt}, &a.TagCount,
+	err := scanManifestAnd(r, &a.Manifest, &a.ProjectID, &a.Repository, moment{&a.PulledAt}, &a.TagCount, &a.IndexCount,
 		&a.Facts.Kind, &a.Facts.ConfigMediaType, &a.Facts.ContentSize, &a.Facts.Accessory, &a.Facts.AccessoryOf, &a.Facts.Icon, &attributes)
 	if attributes.Valid {
 		a.Facts.Attributes = json.RawMessage(attributes.String)
@@ -269,7 +271,7 @@ func scanListedManifest(r row, v *ListedManifest) error {
 	return nil
 }
 
-// UnreadArtifact is one whose config was not read yet; its manifest has nothing but the payload, media type and digest.
+// UnreadArtifact is one whose config was not read yet; its manifest has nothing but the repository's id, payload, media type and digest.
 type UnreadArtifact struct {
 	ID         int64
 	Repository oci.Repository
@@ -279,7 +281,7 @@ type UnreadArtifact struct {
 // UnreadArtifacts returns up to n artifacts with ids after the given one whose configs were not read yet.
 func (r Reader) UnreadArtifacts(ctx context.Context, after int64, n int) ([]UnreadArtifact, error) {
 	return all(ctx, r, unreadArtifacts, func(r row, u *UnreadArtifact) error {
-		return r.Scan(&u.ID, &u.Repository, &u.Manifest.MediaType, &u.Manifest.Digest, &u.Manifest.Payload)
+		return r.Scan(&u.ID, &u.Repository, &u.Manifest.RepositoryID, &u.Manifest.MediaType, &u.Manifest.Digest, &u.Manifest.Payload)
 	}, after, limit(n))
 }
 

@@ -9,8 +9,8 @@ import (
 // Code is an error code of distribution-spec 1.1 "Error Codes".
 type Code string
 
-// The codes of the specification, and the two that every peer adds: UNKNOWN for a fault of the server and
-// UNAVAILABLE for one that passes.
+// The codes of the specification, the two that every peer adds, UNKNOWN for a fault of the server and UNAVAILABLE for one that
+// passes, and Harbor's PRECONDITION, for a rule that stands against it.
 const (
 	CodeBlobUnknown         Code = "BLOB_UNKNOWN"
 	CodeBlobUploadInvalid   Code = "BLOB_UPLOAD_INVALID"
@@ -27,6 +27,7 @@ const (
 	CodeUnsupported         Code = "UNSUPPORTED"
 	CodeTooManyRequests     Code = "TOOMANYREQUESTS"
 	CodeUnavailable         Code = "UNAVAILABLE"
+	CodePrecondition        Code = "PRECONDITION"
 	CodeUnknown             Code = "UNKNOWN"
 )
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/storage"
@@ -86,8 +87,8 @@ func (w *writer) storageError(act string, err error) error {
 	return storageError(act, err)
 }
 
-// metadataError turns an error of the database into what a client may read. An [*oci.Error] and an [*OffsetError] that a
-// transaction returned stay as they are. What is not found must be translated before, by the caller who knows what it is.
+// metadataError turns an error of the database into what a client may read. An [*oci.Error], a [*fault.Error] and an
+// [*OffsetError] that a transaction returned stay as they are. What is not found must be translated before, by the caller who knows what it is.
 func metadataError(act string, err error) error {
 	if err == nil {
 		return nil
@@ -98,8 +99,13 @@ func metadataError(act string, err error) error {
 	if _, ok := errors.AsType[*OffsetError](err); ok {
 		return err
 	}
+	if fault.Of(err) != 0 {
+		return err
+	}
 	cause := fmt.Errorf("%s: %w", act, err)
 	switch {
+	case errors.Is(err, metadata.ErrQuery):
+		return fault.New(fault.Invalid, "%v", err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return cause
 	case errors.Is(err, metadata.ErrNoSpace):

@@ -11,13 +11,20 @@ import (
 	"github.com/berth-registry/berth/oci"
 )
 
-// maxPulledRepositories bounds the buffer of counted pulls; when it is full the counts are written early.
-const maxPulledRepositories = 10_000
+// maxPulled bounds the buffer of counted pulls; when it is full the counts are written early.
+const maxPulled = 10_000
+
+// pulledKey is what pulls are counted by.
+type pulledKey struct {
+	repository oci.Repository
+	digest     oci.Digest
+	tag        string
+}
 
 // pulls buffers counters, so that a pull writes nothing.
 type pulls struct {
 	mu      sync.Mutex
-	counted map[oci.Repository]metadata.Pulls
+	counted map[pulledKey]metadata.Pulls
 	full    chan struct{}
 }
 
@@ -25,7 +32,7 @@ type pulls struct {
 // interval; a crash loses at most that.
 func (r *Registry) CountPull(actor event.Actor, repository oci.Repository, reference oci.Reference, manifest metadata.Manifest) {
 	now := r.now()
-	r.pulls.add(metadata.Pulls{Repository: repository, Count: 1, LastAt: now})
+	r.pulls.add(metadata.Pulls{Repository: repository, Digest: manifest.Digest, Tag: reference.Tag, Count: 1, LastAt: now})
 	pulled := r.event(event.ManifestPulled, actor, repository)
 	pulled.Digest, pulled.Tag, pulled.MediaType, pulled.Size = manifest.Digest.String(), reference.Tag, manifest.MediaType, manifest.Size
 	r.tell(pulled)
@@ -34,17 +41,18 @@ func (r *Registry) CountPull(actor event.Actor, repository oci.Repository, refer
 func (p *pulls) add(pulled metadata.Pulls) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sum, known := p.counted[pulled.Repository]
-	if !known && len(p.counted) >= 2*maxPulledRepositories {
+	key := pulledKey{pulled.Repository, pulled.Digest, pulled.Tag}
+	sum, known := p.counted[key]
+	if !known && len(p.counted) >= 2*maxPulled {
 		return // the database has been down for long: counters are the first thing to let go
 	}
-	sum.Repository = pulled.Repository
+	sum.Repository, sum.Digest, sum.Tag = pulled.Repository, pulled.Digest, pulled.Tag
 	sum.Count += pulled.Count
 	if pulled.LastAt.After(sum.LastAt) {
 		sum.LastAt = pulled.LastAt
 	}
-	p.counted[pulled.Repository] = sum
-	if len(p.counted) == maxPulledRepositories {
+	p.counted[key] = sum
+	if len(p.counted) == maxPulled {
 		select {
 		case p.full <- struct{}{}:
 		default:
@@ -93,7 +101,7 @@ func (r *Registry) flushPulls(ctx context.Context) error {
 		for _, sum := range counted {
 			r.pulls.add(sum)
 		}
-		return fmt.Errorf("write pulls of %d repositories: %w", len(counted), err)
+		return fmt.Errorf("write pulls of %d manifests: %w", len(counted), err)
 	}
 	return nil
 }

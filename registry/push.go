@@ -64,6 +64,10 @@ func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push
 	if err != nil {
 		return Pushed{}, metadataError("store manifest "+digest.String(), r.exceeded(ctx, actor, push, err))
 	}
+	select {
+	case r.pushed <- struct{}{}:
+	default:
+	}
 	r.manifests.drop(contentKey{push.Repository, digest})
 	for _, tag := range tags {
 		r.tags.drop(tagKey{push.Repository, tag})
@@ -91,7 +95,7 @@ func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event
 	row := metadata.Manifest{
 		RepositoryID: owner.ID, Digest: digest, MediaType: manifest.MediaType, ArtifactType: manifest.ArtifactType,
 		Annotations: manifest.Annotations, Payload: manifest.Payload, Size: int64(len(manifest.Payload)),
-		References: manifest.References,
+		References: manifest.References, Facts: factsOf(manifest),
 	}
 	if manifest.Subject != nil {
 		row.Subject = manifest.Subject.Digest
@@ -110,24 +114,38 @@ func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event
 		return err
 	}
 	for _, tag := range tags {
-		previous, err := tx.PutTag(ctx, owner.ID, tag, digest, r.now())
-		if err != nil {
-			return fmt.Errorf("put tag %s: %w", tag, err)
-		}
-		if previous == digest {
-			continue
-		}
-		moved := pushed
-		moved.Kind, moved.Tag = event.TagMoved, tag
-		if previous == "" {
-			moved.Kind = event.TagCreated
-		}
-		if err := tx.AppendEvent(ctx, moved); err != nil {
+		if err := r.moveTag(ctx, tx, pushed, owner, tag); err != nil {
 			return err
 		}
 	}
 	// Last, so that others who push to the project wait as little as can be for what this locks.
 	return r.charge(ctx, tx, pushed, owner.ProjectID, added, enforce)
+}
+
+// moveTag lets a tag stand for the manifest that the event tells of.
+func (r *Registry) moveTag(ctx context.Context, tx *metadata.Tx, pushed event.Event, owner metadata.Repository, tag string) error {
+	digest := oci.Digest(pushed.Digest)
+	previous, err := tx.PutTag(ctx, owner.ID, tag, digest, r.now())
+	if err != nil {
+		return fmt.Errorf("put tag %s: %w", tag, err)
+	}
+	if accessory, subject := accessoryTag(tag); accessory != "" && subject != digest {
+		if err := tx.MarkAccessory(ctx, owner.ID, digest, accessory, subject); err != nil {
+			return err
+		}
+	}
+	if previous == digest {
+		return nil
+	}
+	moved := pushed
+	moved.Kind, moved.Tag = event.TagCreated, tag
+	if previous != "" {
+		moved.Kind = event.TagMoved
+		if err := r.mayChange(ctx, tx, owner, []string{tag}); err != nil {
+			return err
+		}
+	}
+	return tx.AppendEvent(ctx, moved)
 }
 
 // checkReferences refuses a manifest that refers to what the repository does not have, and names all of it.

@@ -51,6 +51,9 @@ type Options struct {
 	SweepInterval time.Duration
 	// Record is given the events of pulls, which are not worth a write each; it does not wait. Nil gives them to nobody.
 	Record func(event.Event)
+	// Protect returns those of the tags of a repository that rules keep from being moved and deleted; it reads with the reader, which
+	// is the transaction of the change. Nil means that there are no rules.
+	Protect func(ctx context.Context, reader metadata.Reader, repository metadata.Repository, tags []string) ([]string, error)
 	// EnforceLimits tells whether projects are kept within their quotas for the moment; nil means that they are.
 	EnforceLimits func(ctx context.Context) bool
 }
@@ -61,6 +64,11 @@ func (o *Options) setDefaults() {
 	}
 	if o.EnforceLimits == nil {
 		o.EnforceLimits = func(context.Context) bool { return true }
+	}
+	if o.Protect == nil {
+		o.Protect = func(context.Context, metadata.Reader, metadata.Repository, []string) ([]string, error) {
+			return nil, nil
+		}
 	}
 	setDefault(&o.UploadExpiry, DefaultUploadExpiry)
 	setDefault(&o.Staleness, DefaultStaleness)
@@ -106,6 +114,12 @@ type Registry struct {
 	manifests *cache[contentKey, metadata.Manifest]
 	blobs     *cache[contentKey, metadata.Blob]
 
+	// places remembers where pages of lists began.
+	places  *cache[listOffset, listPlace]
+	protect func(ctx context.Context, reader metadata.Reader, repository metadata.Repository, tags []string) ([]string, error)
+	// pushed is told of manifests whose configs are not read yet.
+	pushed chan struct{}
+
 	writers   keylock
 	uploading atomic.Int64
 	pulls     pulls
@@ -132,13 +146,17 @@ func New(options Options) *Registry {
 		manifests: newCache[contentKey](options.Staleness, options.ManifestCacheBytes, func(m metadata.Manifest) int64 {
 			return int64(len(m.Payload)) + manifestOverhead
 		}, options.Clock),
-		blobs: newCache[contentKey](options.Staleness, options.BlobCacheEntries, one, options.Clock),
+		blobs:   newCache[contentKey](options.Staleness, options.BlobCacheEntries, one, options.Clock),
+		places:  newCache[listOffset](placeLifetime, maxPlaces, func(listPlace) int64 { return 1 }, options.Clock),
+		protect: options.Protect,
+		pushed:  make(chan struct{}, 1),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.pulls.counted, r.pulls.full = make(map[oci.Repository]metadata.Pulls), make(chan struct{}, 1)
+	r.pulls.counted, r.pulls.full = make(map[pulledKey]metadata.Pulls), make(chan struct{}, 1)
 	r.loops.Go(func() { r.flushLoop(ctx, options.FlushInterval) })
 	r.loops.Go(func() { r.sweepLoop(ctx, options.SweepInterval) })
+	r.loops.Go(func() { r.deriveLoop(ctx) })
 	return r
 }
 

@@ -56,6 +56,8 @@ func Status(err *oci.Error) int {
 		return http.StatusMethodNotAllowed
 	case oci.CodeTooManyRequests:
 		return http.StatusTooManyRequests
+	case oci.CodePrecondition:
+		return http.StatusPreconditionFailed
 	case oci.CodeUnavailable:
 		return http.StatusServiceUnavailable
 	}
