@@ -22,15 +22,17 @@ import (
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/setting"
 )
 
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Policy, Login, Sessions, OIDC and Settings are required.
+// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC and Settings are required.
 type Options struct {
 	Store    *metadata.Store
+	Registry *registry.Registry
 	Policy   policy.Authorizer
 	Settings *setting.Settings
 	// Login proves names and passwords.

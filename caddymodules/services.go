@@ -146,7 +146,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
-		Store: store, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
+		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		Base: settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil

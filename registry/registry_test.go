@@ -337,8 +337,10 @@ func TestCaches_ofAnotherGatewayAreStaleForAStatedTime(t *testing.T) {
 
 func TestPulls_readFromMemory(t *testing.T) {
 	h := newHouse(t)
+	pusher := h.gateway()
+	artifact(t, pusher, "library/app", "v1", "x")
+	require.NoError(t, pusher.Close()) // it would read the config meanwhile
 	r := h.gateway()
-	artifact(t, r, "library/app", "v1", "x")
 	var statements sync.Map
 	h.store.Observe(func(ctx context.Context, name string) (context.Context, func(error)) {
 		statements.Store(name, true)

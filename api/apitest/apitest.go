@@ -27,6 +27,7 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 )
@@ -42,6 +43,7 @@ type Server struct {
 	URL      string
 	API      *api.API
 	Store    *metadata.Store
+	Registry *registry.Registry
 	Users    *local.Users
 	Accounts *identity.Accounts
 	Policy   *policy.RBAC
@@ -97,7 +99,10 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
 	s.OIDC = oidc.New(oidc.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box})
-	options := api.Options{Store: s.Store, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record}
+	s.Registry = openRegistry(t, s.Store)
+	options := api.Options{
+		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,
+	}
 	for _, change := range adjust {
 		change(&options)
 	}
