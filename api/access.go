@@ -77,7 +77,7 @@ func (a *API) authenticate(w http.ResponseWriter, r *http.Request) (Caller, erro
 
 // loginFailure is the error of a login that nobody could judge.
 func loginFailure(err error) error {
-	if _, throttled := errors.AsType[*identity.ThrottledError](err); throttled {
+	if _, throttled := errors.AsType[*identity.ThrottledError](err); throttled || fault.Of(err) == fault.Unavailable {
 		return err
 	}
 	return fault.Because(err, fault.Unavailable, "who you are cannot be told for the moment: try again")

@@ -18,6 +18,9 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/group"
+	"github.com/berth-registry/berth/identity/ldap"
+	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
@@ -29,12 +32,15 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC and Settings are required.
+// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC, Settings, Users, Groups and LDAP are required.
 type Options struct {
 	Store    *metadata.Store
 	Registry *registry.Registry
 	Policy   policy.Authorizer
 	Settings *setting.Settings
+	Users    *local.Users
+	Groups   *group.Groups
+	LDAP     *ldap.Source
 	// Login proves names and passwords.
 	Login identity.Source
 	// Sessions keep browsers logged in.

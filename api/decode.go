@@ -94,6 +94,8 @@ func unprocessable(format string, args ...any) error {
 type decoder[In any] struct {
 	fields []inputField
 	body   []int // of the field, nil for none
+	// optional tells that the body may be empty.
+	optional bool
 }
 
 // inputField is a parameter.
@@ -105,8 +107,8 @@ type inputField struct {
 func newDecoder[In any](row Route) decoder[In] {
 	var d decoder[In]
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[In]()) {
-		if _, ok := field.Tag.Lookup("body"); ok {
-			d.body = field.Index
+		if word, ok := field.Tag.Lookup("body"); ok {
+			d.body, d.optional = field.Index, word == "optional"
 		}
 		for _, place := range []string{"path", "query", "header"} {
 			name, ok := field.Tag.Lookup(place)
@@ -149,7 +151,7 @@ func (d decoder[In]) decode(c *Call) (in In, err error) {
 		}
 	}
 	if d.body != nil {
-		err = c.readBody(target.FieldByIndex(d.body).Addr().Interface())
+		err = c.readBody(target.FieldByIndex(d.body).Addr().Interface(), d.optional)
 	}
 	return in, err
 }
@@ -195,13 +197,16 @@ func assign(field reflect.Value, values []string) error {
 }
 
 // readBody reads JSON. Fields that are not known are passed over, because clients send what they have.
-func (c *Call) readBody(into any) error {
+func (c *Call) readBody(into any, optional bool) error {
 	body, err := io.ReadAll(http.MaxBytesReader(c.writer, c.Body, maxBody))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		return &statusError{http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody)}
 	}
 	if err != nil {
 		return fault.New(fault.Invalid, "read body: %v", err)
+	}
+	if len(body) == 0 && optional {
+		return nil
 	}
 	if len(body) == 0 {
 		return fault.New(fault.Invalid, "the body is empty")

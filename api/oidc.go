@@ -166,7 +166,7 @@ func (c *Call) chosenName() (name string, form bool, err error) {
 	var chosen struct {
 		Name string `json:"username"`
 	}
-	err = c.readBody(&chosen)
+	err = c.readBody(&chosen, false)
 	return chosen.Name, false, err
 }
 

@@ -144,8 +144,8 @@ func (r Route) describe(schemas huma.Registry) *huma.Operation {
 	}
 	described := map[string]bool{}
 	for _, field := range reflect.VisibleFields(r.in) {
-		if _, ok := field.Tag.Lookup("body"); ok {
-			operation.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		if word, ok := field.Tag.Lookup("body"); ok {
+			operation.RequestBody = &huma.RequestBody{Required: word != "optional", Content: map[string]*huma.MediaType{
 				contentJSON: {Schema: schemas.Schema(field.Type, true, r.ID+"_body")},
 			}}
 		}

@@ -15,6 +15,9 @@ func (a *API) resources() [][]Route {
 		a.sessionRoutes(),
 		a.auditRoutes(),
 		a.oidcRoutes(),
+		a.userRoutes(),
+		a.userGroupRoutes(),
+		a.ldapRoutes(),
 	}
 }
 

@@ -71,6 +71,9 @@ type App struct {
 	// Authorities are PEM files of certificate authorities to trust beside the system's, by where people come from: "ldap", "oidc".
 	Authorities map[string]string `json:"authorities,omitempty"`
 
+	// Directory is what no setting says about the company's directory (LDAP).
+	Directory *Directory `json:"directory,omitempty"`
+
 	// Syslog is how the audit log gets to a syslog server.
 	Syslog *Syslog `json:"syslog,omitempty"`
 
@@ -149,6 +152,7 @@ func (a *App) resolve(ctx caddy.Context) error {
 	if err := a.resolveAuthorities(); err != nil {
 		return err
 	}
+	a.settings.ldap = a.ldap()
 	return a.pinSettings()
 }
 
@@ -200,6 +204,9 @@ func orDefault(configured caddy.Duration, fallback time.Duration) time.Duration 
 // Validate refuses settings that cannot work.
 func (a *App) Validate() error {
 	s := a.settings
+	if s.ldap.Connections < 0 {
+		return fmt.Errorf("connections of directory is %d: it must be positive", s.ldap.Connections)
+	}
 	if s.tokenLifetime != 0 && (s.tokenLifetime < token.MinLifetime || s.tokenLifetime > token.MaxLifetime) {
 		return fmt.Errorf("token_lifetime is %s: it must be between 1m and 1h, as clients take less for a minute and a token that leaks is good until its end", s.tokenLifetime)
 	}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/setting"
 )
 
@@ -22,6 +24,8 @@ var authKinds = []string{"ldap", "oidc"}
 //	    <setting without its prefix> <value>
 //	    ca_file                      <file>
 //	}
+//
+// and for ldap also what [Directory] has.
 func (a *App) readAuth(d *caddyfile.Dispenser) error {
 	var kind string
 	if !d.AllArgs(&kind) {
@@ -38,6 +42,12 @@ func (a *App) readAuth(d *caddyfile.Dispenser) error {
 			}
 			continue
 		}
+		if kind == "ldap" && slices.Contains(directoryOptions, option) {
+			if err := a.readDirectory(d); err != nil {
+				return err
+			}
+			continue
+		}
 		name := kind + "_" + option
 		if _, known := setting.Find(name); !known {
 			return d.Errf("unknown option %q of auth %s; the options are ca_file and those of the settings that begin with %s_, without that",
@@ -48,6 +58,57 @@ func (a *App) readAuth(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+// Directory is what no setting says about the company's directory (LDAP).
+type Directory struct {
+	// StartTLS encrypts connections of ldap:// URLs before anything else is said.
+	StartTLS bool `json:"start_tls,omitempty"`
+	// NestedGroups counts people as members of the groups that their groups are in.
+	NestedGroups bool `json:"nested_groups,omitempty"`
+	// Connections is the most that are open at once. Default: 8.
+	Connections int `json:"connections,omitempty"`
+}
+
+// directoryOptions are the options of [Directory].
+var directoryOptions = []string{"connections", "nested_groups", "start_tls"}
+
+// readDirectory reads one option of the directory.
+func (a *App) readDirectory(d *caddyfile.Dispenser) error {
+	option := d.Val()
+	var value string
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	if a.Directory == nil {
+		a.Directory = new(Directory)
+	}
+	if option == "connections" {
+		number, err := strconv.Atoi(value)
+		if err != nil || number < 1 {
+			return d.Errf("connections is %q: it must be a number from 1", value)
+		}
+		a.Directory.Connections = number
+		return noBlock(d)
+	}
+	if value != "on" && value != "off" {
+		return d.Errf("%s is %q: it must be on or off", option, value)
+	}
+	if option == "start_tls" {
+		a.Directory.StartTLS = value == "on"
+	} else {
+		a.Directory.NestedGroups = value == "on"
+	}
+	return noBlock(d)
+}
+
+// ldap is what the configuration file alone says about the directory.
+func (a *App) ldap() ldap.Options {
+	options := ldap.Options{CA: a.settings.authorities["ldap"]}
+	if d := a.Directory; d != nil {
+		options.StartTLS, options.NestedGroups, options.Connections = d.StartTLS, d.NestedGroups, d.Connections
+	}
+	return options
 }
 
 func (a *App) readAuthority(d *caddyfile.Dispenser, kind string) error {

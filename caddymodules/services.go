@@ -14,6 +14,8 @@ import (
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/group"
+	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
@@ -105,15 +107,22 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 // wire makes the faces.
 func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, box *secret.Box, configuration *setting.Settings) error {
 	accounts := identity.NewAccounts(store, nil)
-	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store})},
-		Accounts: accounts,
-		Observe:  recordLogin(s.recorder.Record),
-	})
+	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts})
 	if err != nil {
 		return err
 	}
-	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts})
+	groupsChanged := func() { authorizer.Invalidate("") }
+	company := ldap.NewSource(ldap.SourceOptions{
+		Store: store, Settings: configuration, Options: settings.ldap, Accounts: accounts, Moved: groupsChanged, Logger: s.logger,
+	})
+	s.onClose(company.Close)
+	accounts.Follow(ldap.SourceName, company)
+	// Who is known here is asked here first, so that the directory's state is no matter to them.
+	login, err := identity.NewLogin(identity.LoginOptions{
+		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store}), company},
+		Accounts: accounts,
+		Observe:  recordLogin(s.recorder.Record),
+	})
 	if err != nil {
 		return err
 	}
@@ -121,9 +130,10 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
+	users := local.NewUsers(local.UsersOptions{Store: store, Accounts: accounts})
 	s.administration = administration{
 		store:  store,
-		users:  local.NewUsers(local.UsersOptions{Store: store, Accounts: accounts}),
+		users:  users,
 		forget: authorizer.Invalidate,
 	}
 	sessions := session.New(session.Options{
@@ -147,6 +157,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
+		Users: users, Groups: group.New(group.Options{Store: store, Removed: groupsChanged}), LDAP: company,
 		Base: settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil

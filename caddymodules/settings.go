@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
@@ -34,6 +35,8 @@ type settings struct {
 	syslog syslogSettings
 	// authorities are PEM certificates by the kind of auth.
 	authorities map[string]string
+	// ldap is what the configuration file alone says about the directory.
+	ldap ldap.Options
 }
 
 // databaseIdentity is equal for settings that name the same database.
@@ -51,7 +54,7 @@ func (s settings) storageIdentity() string {
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
 		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
-		s.syslog.identity(), s.authorities["ldap"], s.authorities["oidc"])
+		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"])
 }
 
 // pinnedIdentity is equal for the same pinned values.

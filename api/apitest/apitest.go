@@ -19,6 +19,8 @@ import (
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/identity/group"
+	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/session"
@@ -90,18 +92,24 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	s.Users = local.NewUsers(local.UsersOptions{Store: s.Store, Accounts: s.Accounts, Params: cheap})
 	s.Policy, err = policy.New(policy.Options{Memberships: s.Store, Accounts: s.Accounts})
 	require.NoError(t, err)
-	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources: []identity.Source{local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap})}, Accounts: s.Accounts,
-	})
-	require.NoError(t, err)
 	s.Box, err = secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
 	require.NoError(t, err)
 	s.Settings = setting.New(setting.Options{Store: s.Store, Box: s.Box})
+	groupsChanged := func() { s.Policy.Invalidate("") }
+	company := ldap.NewSource(ldap.SourceOptions{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Moved: groupsChanged})
+	t.Cleanup(func() { require.NoError(t, company.Close()) })
+	s.Accounts.Follow(ldap.SourceName, company)
+	login, err := identity.NewLogin(identity.LoginOptions{
+		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap}), company},
+		Accounts: s.Accounts,
+	})
+	require.NoError(t, err)
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
 	s.OIDC = oidc.New(oidc.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box})
 	s.Registry = openRegistry(t, s.Store)
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,
+		Users: s.Users, LDAP: company, Groups: group.New(group.Options{Store: s.Store, Removed: groupsChanged}),
 	}
 	for _, change := range adjust {
 		change(&options)

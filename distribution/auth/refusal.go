@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/oci"
 )
@@ -104,5 +105,9 @@ func loginFailure(err error) *Refusal {
 			Code: oci.CodeTooManyRequests, Message: throttled.Error(), RetryAfter: throttled.RetryAfter,
 		}}
 	}
-	return unavailable(err)
+	refusal := unavailable(err)
+	if told, ok := errors.AsType[*fault.Error](err); ok && told.Kind == fault.Unavailable {
+		refusal.Err.Message = told.Message
+	}
+	return refusal
 }

@@ -18,7 +18,7 @@ import (
 
 // Options are what only the configuration file says about the directory.
 type Options struct {
-	// CA has certificates in PEM that the server's must come from; empty means those of the system.
+	// CA has certificates of authorities in PEM that are trusted beside the system's.
 	CA string
 	// StartTLS encrypts connections of ldap:// URLs before anything else is said.
 	StartTLS bool
@@ -141,7 +141,9 @@ func (c Config) transport() (transport, error) {
 		InsecureSkipVerify: !c.VerifyCert, //nolint:gosec // the administrator's choice, and not the default
 	}
 	if c.CA != "" {
-		t.tls.RootCAs = x509.NewCertPool()
+		if t.tls.RootCAs, err = x509.SystemCertPool(); err != nil {
+			t.tls.RootCAs = x509.NewCertPool() // a machine without authorities of its own
+		}
 		if !t.tls.RootCAs.AppendCertsFromPEM([]byte(c.CA)) {
 			return transport{}, fault.New(fault.Invalid, "the certificate authority of the directory is not a certificate in PEM")
 		}
