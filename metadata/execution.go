@@ -1,0 +1,123 @@
+package metadata
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Status says how far an execution or a task is, in the words of Harbor's clients.
+type Status string
+
+// The statuses. An execution is Pending until its first task begins, Running until its last one ends, and then what its tasks are:
+// Error when one failed, else Stopped when one was stopped, else Success.
+const (
+	StatusPending Status = "Pending"
+	StatusRunning Status = "Running"
+	// StatusScheduled is a task that failed and waits to be tried again.
+	StatusScheduled Status = "Scheduled"
+	StatusSuccess   Status = "Success"
+	StatusError     Status = "Error"
+	StatusStopped   Status = "Stopped"
+)
+
+// Execution is one run of work in the background.
+type Execution struct {
+	ID   int64
+	Kind string
+	// SubjectID is what it is done for, such as a rule; 0 for the registry itself.
+	SubjectID int64
+	// Cause is what began it: "MANUAL", "SCHEDULE" or "EVENT".
+	Cause   string
+	Status  Status
+	Message string
+	// Parameters are a JSON object.
+	Parameters string
+	Actor      string
+	// UniqueKey is held by at most one execution of the kind that has not ended; "" is no key.
+	UniqueKey string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	StartedAt time.Time // zero before
+	EndedAt   time.Time // zero before
+}
+
+// Ended reports whether nothing more will happen.
+func (e Execution) Ended() bool { return !e.EndedAt.IsZero() }
+
+const executionColumns = `id, kind, subject_id, cause, status, message, parameters, actor, COALESCE(unique_key, ''), created_at, updated_at, started_at, ended_at`
+
+var (
+	executionByID   = define("execution", `SELECT `+executionColumns+` FROM executions WHERE id = $1`)
+	insertExecution = define("create execution", `
+		INSERT INTO executions (kind, subject_id, cause, status, message, parameters, actor, unique_key, created_at, updated_at)
+		VALUES ($1, $2, $3, 'Pending', '', $4, $5, $6, $7, $7) RETURNING `+executionColumns)
+	lockExecution  = define("lock execution", `SELECT id FROM executions WHERE id = $1 {for update}`)
+	startExecution = define("start execution", `
+		UPDATE executions SET status = 'Running', started_at = $2, updated_at = $2 WHERE id = $1 AND status = 'Pending'`)
+	endExecution = define("end execution", `
+		UPDATE executions SET status = (SELECT CASE
+				WHEN SUM(CASE WHEN t.status = 'Error' THEN 1 ELSE 0 END) > 0 THEN 'Error'
+				WHEN SUM(CASE WHEN t.status = 'Stopped' THEN 1 ELSE 0 END) > 0 THEN 'Stopped'
+				ELSE 'Success' END FROM tasks t WHERE t.execution_id = executions.id),
+			message = COALESCE((SELECT t.message FROM tasks t WHERE t.execution_id = executions.id AND t.message <> '' ORDER BY t.id LIMIT 1), ''),
+			updated_at = $2, ended_at = $2
+		WHERE id = $1 AND ended_at IS NULL
+			AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.execution_id = executions.id AND t.ended_at IS NULL)`)
+	deleteExecutions = define("delete executions", `
+		DELETE FROM executions WHERE id IN (
+			SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT $3 OFFSET $4)`)
+
+	executionListing = &listing[Execution]{
+		name: "executions", columns: executionColumns, from: "executions", order: "id DESC", scan: scanExecution,
+		fields: map[string]field{
+			"id": {"id", numberField}, "kind": {"kind", textField}, "subject_id": {"subject_id", numberField}, "status": {"status", textField},
+			"job_status": {"status", textField}, "trigger": {"cause", textField}, "creation_time": {"created_at", momentField}, "update_time": {"updated_at", momentField},
+		},
+	}
+)
+
+func scanExecution(r row, e *Execution) error {
+	return r.Scan(&e.ID, &e.Kind, &e.SubjectID, &e.Cause, &e.Status, &e.Message, &e.Parameters, &e.Actor, &e.UniqueKey,
+		moment{&e.CreatedAt}, moment{&e.UpdatedAt}, moment{&e.StartedAt}, moment{&e.EndedAt})
+}
+
+// Execution returns an execution, or [ErrNotFound].
+func (r Reader) Execution(ctx context.Context, id int64) (Execution, error) {
+	return one(ctx, r, executionByID, scanExecution, id)
+}
+
+// Executions returns a page of the executions of a kind, the newest first unless the query orders otherwise, and the number on all
+// pages.
+func (r Reader) Executions(ctx context.Context, kind string, q Query) ([]Execution, int64, error) {
+	total, err := executionListing.count(ctx, r, q, "kind = $1", kind)
+	if err != nil {
+		return nil, 0, err
+	}
+	page, err := executionListing.page(ctx, r, q, "kind = $1", kind)
+	return page, total, err
+}
+
+// CreateExecution adds an execution without tasks and returns the row. It returns [ErrExists] while another one holds its key.
+func (t *Tx) CreateExecution(ctx context.Context, e Execution) (Execution, error) {
+	key := sql.NullString{String: e.UniqueKey, Valid: e.UniqueKey != ""}
+	created, err := one(ctx, t.Reader, insertExecution, scanExecution, e.Kind, e.SubjectID, e.Cause, e.Parameters, e.Actor, key, micros(now()))
+	if err != nil {
+		return Execution{}, fmt.Errorf("execution of %s: %w", e.Kind, err)
+	}
+	return created, nil
+}
+
+// settleExecution ends an execution whose tasks have all ended. The caller has locked it.
+func (t *Tx) settleExecution(ctx context.Context, id int64) error {
+	_, err := t.exec(ctx, endExecution, id, micros(now()))
+	return err
+}
+
+// DeleteExecutions deletes, with their tasks and logs, the ended executions of a kind and subject but for the newest.
+func (t *Tx) DeleteExecutions(ctx context.Context, kind string, subjectID int64, keep int) error {
+	_, err := t.exec(ctx, deleteExecutions, kind, subjectID, int64(math.MaxInt32), int64(keep))
+	return err
+}

@@ -1,0 +1,185 @@
+package metadatatest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/metadata"
+)
+
+// newExecution adds an execution with tasks.
+func (f fixture) newExecution(t *testing.T, e metadata.Execution, tasks ...metadata.Task) (metadata.Execution, []metadata.Task) {
+	t.Helper()
+	var created metadata.Execution
+	var made []metadata.Task
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		made = nil
+		if created, err = tx.CreateExecution(ctx, e); err != nil {
+			return err
+		}
+		for _, task := range tasks {
+			task.ExecutionID, task.Kind = created.ID, e.Kind
+			one, err := tx.CreateTask(ctx, task)
+			if err != nil {
+				return err
+			}
+			made = append(made, one)
+		}
+		return nil
+	})
+	return created, made
+}
+
+func testExecutions(t *testing.T, f fixture) {
+	purge := metadata.Execution{Kind: "PURGE", SubjectID: 7, Cause: "MANUAL", Parameters: `{"a":1}`, Actor: "alice", UniqueKey: "one"}
+	first, tasks := f.newExecution(t, purge, metadata.Task{Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	require.Equal(t, metadata.StatusPending, first.Status)
+	require.False(t, first.Ended())
+	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
+		_, err := tx.CreateExecution(ctx, purge)
+		return err
+	}), metadata.ErrExists)
+
+	until := time.Now().Add(time.Hour)
+	end := func(task metadata.Task, status metadata.Status, message string) {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+			claimed, err := tx.ClaimTask(ctx, task, "w", until)
+			if err != nil {
+				return err
+			}
+			return tx.EndTask(ctx, claimed, status, message)
+		})
+	}
+	get := func() metadata.Execution {
+		e, err := f.Execution(t.Context(), first.ID)
+		require.NoError(t, err)
+		return e
+	}
+	end(tasks[0], metadata.StatusError, "it broke")
+	require.Equal(t, metadata.StatusRunning, get().Status)
+	require.False(t, get().StartedAt.IsZero())
+	end(tasks[1], metadata.StatusSuccess, "")
+	require.Equal(t, metadata.StatusError, get().Status)
+	require.Equal(t, "it broke", get().Message)
+	require.True(t, get().Ended())
+
+	second, tasks := f.newExecution(t, purge, metadata.Task{Parameters: "{}"})
+	end(tasks[0], metadata.StatusSuccess, "")
+	third, _ := f.newExecution(t, metadata.Execution{Kind: "PURGE", SubjectID: 7, Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	page, total, err := f.Executions(t.Context(), "PURGE", metadata.Query{Limit: 2})
+	require.NoError(t, err)
+	require.Equal(t, int64(3), total)
+	require.Equal(t, []int64{third.ID, second.ID}, []int64{page[0].ID, page[1].ID})
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteExecutions(ctx, "PURGE", 7, 1) })
+	_, err = f.Execution(t.Context(), first.ID)
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+	_, err = f.Task(t.Context(), tasks[0].ID)
+	require.NoError(t, err)
+	_, total, err = f.Executions(t.Context(), "PURGE", metadata.Query{})
+	require.NoError(t, err)
+	require.Equal(t, int64(2), total)
+}
+
+func testTasks(t *testing.T, f fixture) {
+	past := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
+	execution, tasks := f.newExecution(t, metadata.Execution{Kind: "COPY", Parameters: "{}"},
+		metadata.Task{Parameters: "{}", DueAt: past}, metadata.Task{Parameters: "{}", Priority: 5, DueAt: past}, metadata.Task{Parameters: "{}", DueAt: time.Now().Add(time.Hour)})
+	due := func() (ids []int64) {
+		found, err := f.DueTasks(t.Context(), "COPY", time.Now(), 10)
+		require.NoError(t, err)
+		for _, task := range found {
+			ids = append(ids, task.ID)
+		}
+		return ids
+	}
+	require.Equal(t, []int64{tasks[1].ID, tasks[0].ID}, due(), "the higher priority first")
+	claim := func(task metadata.Task, holder string, until time.Time) (claimed metadata.Task, err error) {
+		err = f.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) (err error) {
+			claimed, err = tx.ClaimTask(ctx, task, holder, until)
+			return err
+		})
+		return claimed, err
+	}
+	one, err := claim(tasks[0], "one", past)
+	require.NoError(t, err)
+	require.Equal(t, 1, one.Attempts)
+	_, err = claim(tasks[0], "two", past)
+	require.ErrorIs(t, err, metadata.ErrConflict)
+	require.Contains(t, due(), one.ID, "its worker is late")
+	two, err := claim(one, "two", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	hold := func(task metadata.Task) (stopping bool, err error) {
+		err = f.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) (err error) {
+			stopping, err = tx.HoldTask(ctx, task, time.Now().Add(time.Hour))
+			return err
+		})
+		return stopping, err
+	}
+	_, err = hold(one)
+	require.ErrorIs(t, err, metadata.ErrConflict, "another has taken over")
+	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.EndTask(ctx, one, metadata.StatusSuccess, "") }), metadata.ErrConflict)
+	stopping, err := hold(two)
+	require.NoError(t, err)
+	require.False(t, stopping)
+
+	for _, text := range []string{"a\n", "b\n"} {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendTaskLog(ctx, two.ID, text) })
+	}
+	log, err := f.TaskLog(t.Context(), two.ID)
+	require.NoError(t, err)
+	require.Equal(t, "a\nb\n", log)
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.ReleaseTask(ctx, two, metadata.StatusScheduled, "later", past, two.Attempts)
+	})
+	later, err := f.Task(t.Context(), two.ID)
+	require.NoError(t, err)
+	three, err := claim(later, "three", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 3, three.Attempts)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, execution.ID) })
+	stopping, err = hold(three)
+	require.NoError(t, err)
+	require.True(t, stopping)
+	all, err := f.Tasks(t.Context(), execution.ID)
+	require.NoError(t, err)
+	require.Equal(t, []metadata.Status{metadata.StatusRunning, metadata.StatusStopped, metadata.StatusStopped}, []metadata.Status{all[0].Status, all[1].Status, all[2].Status})
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.EndTask(ctx, three, metadata.StatusStopped, "") })
+	ended, err := f.Execution(t.Context(), execution.ID)
+	require.NoError(t, err)
+	require.Equal(t, metadata.StatusStopped, ended.Status)
+	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, 1<<40) }), metadata.ErrNotFound)
+}
+
+func testSchedules(t *testing.T, f fixture) {
+	next := time.Now().Add(-time.Minute).UTC().Truncate(time.Microsecond)
+	put := func(s metadata.Schedule) (stored metadata.Schedule) {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+			stored, err = tx.PutSchedule(ctx, s)
+			return err
+		})
+		return stored
+	}
+	first := put(metadata.Schedule{Kind: "PURGE", Cadence: "Daily", Cron: "0 0 0 * * *", Parameters: "{}", NextAt: next})
+	second := put(metadata.Schedule{Kind: "PURGE", Cadence: "Hourly", Cron: "0 0 * * * *", Parameters: `{"a":1}`, NextAt: next})
+	require.Equal(t, first.ID, second.ID)
+	found, err := f.Schedule(t.Context(), "PURGE", 0)
+	require.NoError(t, err)
+	require.Equal(t, second, found)
+	due, err := f.DueSchedules(t.Context(), []string{"PURGE", "OTHER"}, time.Now(), 10)
+	require.NoError(t, err)
+	require.Equal(t, []metadata.Schedule{second}, due)
+	advance := func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.AdvanceSchedule(ctx, second, next.Add(time.Hour))
+	}
+	f.write(t, advance)
+	require.ErrorIs(t, f.refused(t, advance), metadata.ErrConflict)
+	remove := func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteSchedule(ctx, "PURGE", 0) }
+	f.write(t, remove)
+	require.ErrorIs(t, f.refused(t, remove), metadata.ErrNotFound)
+	_, err = f.Schedule(t.Context(), "PURGE", 0)
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+}

@@ -1,0 +1,177 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Task is a piece of an execution, which one worker does.
+type Task struct {
+	ID          int64
+	ExecutionID int64
+	Kind        string
+	// Priority orders the tasks of a kind that are due; higher ones go first.
+	Priority int
+	Status   Status
+	Message  string
+	// Parameters are a JSON object.
+	Parameters string
+	// Attempts is how often it was begun.
+	Attempts int
+	// Holder is the worker that runs it or ran it last.
+	Holder string
+	// Stopping says that it is to stop.
+	Stopping bool
+	// DueAt is when it may be begun; while it runs, when its worker has to be taken for dead.
+	DueAt     time.Time
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	StartedAt time.Time // zero before
+	EndedAt   time.Time // zero before
+}
+
+const taskColumns = `id, execution_id, kind, priority, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at`
+
+var (
+	taskByID         = define("task", `SELECT `+taskColumns+` FROM tasks WHERE id = $1`)
+	tasksOfExecution = define("tasks", `SELECT `+taskColumns+` FROM tasks WHERE execution_id = $1 ORDER BY id`)
+	dueTasks         = define("due tasks", `
+		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2 ORDER BY priority DESC, due_at, id LIMIT $3`)
+	insertTask = define("create task", `
+		INSERT INTO tasks (execution_id, kind, priority, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at)
+		VALUES ($1, $2, $3, 'Pending', '', $4, 0, '', FALSE, $5, $6, $6) RETURNING `+taskColumns)
+	claimTask = define("claim task", `
+		UPDATE tasks SET status = 'Running', attempts = attempts + 1, holder = $2, due_at = $3, updated_at = $4, started_at = COALESCE(started_at, $4)
+		WHERE id = $1 AND ended_at IS NULL AND attempts = $5 AND holder = $6 AND due_at = $7
+		RETURNING `+taskColumns)
+	holdTask = define("hold task", `
+		UPDATE tasks SET due_at = $4 WHERE id = $1 AND holder = $2 AND attempts = $3 AND status = 'Running' RETURNING stopping`)
+	releaseTask = define("release task", `
+		UPDATE tasks SET status = $4, message = $5, due_at = $6, updated_at = $7, attempts = $8
+		WHERE id = $1 AND holder = $2 AND attempts = $3 AND status = 'Running'`)
+	endTask = define("end task", `
+		UPDATE tasks SET status = $4, message = $5, updated_at = $6, ended_at = $6
+		WHERE id = $1 AND holder = $2 AND attempts = $3 AND ended_at IS NULL`)
+	stopTasks = define("stop tasks", `UPDATE tasks SET stopping = TRUE, updated_at = $2 WHERE execution_id = $1 AND ended_at IS NULL`)
+	stopIdle  = define("stop tasks that do not run", `
+		UPDATE tasks SET status = 'Stopped', ended_at = $2 WHERE execution_id = $1 AND ended_at IS NULL AND status <> 'Running'`)
+	appendTaskLog = define("append task log", `
+		INSERT INTO task_logs (task_id, sequence, lines)
+		SELECT CAST($1 AS BIGINT), COALESCE(MAX(sequence), 0) + 1, CAST($2 AS TEXT) FROM task_logs WHERE task_id = $1`)
+	taskLog = define("task log", `SELECT lines FROM task_logs WHERE task_id = $1 ORDER BY sequence`)
+)
+
+func scanTask(r row, t *Task) error {
+	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Priority, &t.Status, &t.Message, &t.Parameters, &t.Attempts, &t.Holder, &t.Stopping,
+		moment{&t.DueAt}, moment{&t.CreatedAt}, moment{&t.UpdatedAt}, moment{&t.StartedAt}, moment{&t.EndedAt})
+}
+
+// Task returns a task, or [ErrNotFound].
+func (r Reader) Task(ctx context.Context, id int64) (Task, error) {
+	return one(ctx, r, taskByID, scanTask, id)
+}
+
+// Tasks returns the tasks of an execution in the order of their ids.
+func (r Reader) Tasks(ctx context.Context, executionID int64) ([]Task, error) {
+	return all(ctx, r, tasksOfExecution, scanTask, executionID)
+}
+
+// DueTasks returns up to n tasks of the kind that may be begun at the time, in the order in which they should be.
+func (r Reader) DueTasks(ctx context.Context, kind string, at time.Time, n int) ([]Task, error) {
+	return all(ctx, r, dueTasks, scanTask, kind, micros(at), limit(n))
+}
+
+// CreateTask adds a task to an execution and returns the row. One without a time is due at once.
+func (t *Tx) CreateTask(ctx context.Context, task Task) (Task, error) {
+	at := now()
+	if task.DueAt.IsZero() {
+		task.DueAt = at
+	}
+	return one(ctx, t.Reader, insertTask, scanTask, task.ExecutionID, task.Kind, task.Priority, task.Parameters, micros(task.DueAt), micros(at))
+}
+
+// ClaimTask makes the holder the one who runs the task until the time, and returns the row. It returns [ErrConflict] when the task
+// is not any more as it was read.
+func (t *Tx) ClaimTask(ctx context.Context, task Task, holder string, until time.Time) (Task, error) {
+	// Whoever takes several of these rows takes the execution's first.
+	if _, err := one(ctx, t.Reader, lockExecution, value[int64], task.ExecutionID); err != nil {
+		return Task{}, fmt.Errorf("execution %d: %w", task.ExecutionID, err)
+	}
+	at := micros(now())
+	claimed, err := all(ctx, t.Reader, claimTask, scanTask, task.ID, holder, micros(until), at, task.Attempts, task.Holder, micros(task.DueAt))
+	if err != nil {
+		return Task{}, err
+	}
+	if len(claimed) == 0 {
+		return Task{}, fmt.Errorf("task %d: %w", task.ID, ErrConflict)
+	}
+	_, err = t.exec(ctx, startExecution, task.ExecutionID, at)
+	return claimed[0], err
+}
+
+// HoldTask lets a worker that lives go on until the time, and reports whether it is to stop. It returns [ErrConflict] when the task
+// is another's.
+func (t *Tx) HoldTask(ctx context.Context, task Task, until time.Time) (stopping bool, err error) {
+	held, err := all(ctx, t.Reader, holdTask, value[bool], task.ID, task.Holder, task.Attempts, micros(until))
+	if err == nil && len(held) == 0 {
+		err = fmt.Errorf("task %d: %w", task.ID, ErrConflict)
+	}
+	if err != nil {
+		return false, err
+	}
+	return held[0], nil
+}
+
+// ReleaseTask gives a task back that another attempt is to follow at the time: with the status and message, and as often begun as
+// attempts says. It returns [ErrConflict] when the task is another's.
+func (t *Tx) ReleaseTask(ctx context.Context, task Task, status Status, message string, due time.Time, attempts int) error {
+	changed, err := t.exec(ctx, releaseTask, task.ID, task.Holder, task.Attempts, string(status), message, micros(due), micros(now()), attempts)
+	if err == nil && changed == 0 {
+		err = fmt.Errorf("task %d: %w", task.ID, ErrConflict)
+	}
+	return err
+}
+
+// EndTask ends a task, and its execution with the last one. It returns [ErrConflict] when the task is another's.
+func (t *Tx) EndTask(ctx context.Context, task Task, status Status, message string) error {
+	if _, err := one(ctx, t.Reader, lockExecution, value[int64], task.ExecutionID); err != nil {
+		return fmt.Errorf("execution %d: %w", task.ExecutionID, err)
+	}
+	changed, err := t.exec(ctx, endTask, task.ID, task.Holder, task.Attempts, string(status), message, micros(now()))
+	if err == nil && changed == 0 {
+		err = fmt.Errorf("task %d: %w", task.ID, ErrConflict)
+	}
+	if err != nil {
+		return err
+	}
+	return t.settleExecution(ctx, task.ExecutionID)
+}
+
+// StopExecution ends the tasks that do not run and asks those that run to stop. It returns [ErrNotFound].
+func (t *Tx) StopExecution(ctx context.Context, id int64) error {
+	if _, err := one(ctx, t.Reader, lockExecution, value[int64], id); err != nil {
+		return fmt.Errorf("execution %d: %w", id, err)
+	}
+	at := micros(now())
+	if _, err := t.exec(ctx, stopTasks, id, at); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, stopIdle, id, at); err != nil {
+		return err
+	}
+	return t.settleExecution(ctx, id)
+}
+
+// AppendTaskLog adds whole lines to the log of a task.
+func (t *Tx) AppendTaskLog(ctx context.Context, taskID int64, lines string) error {
+	_, err := t.exec(ctx, appendTaskLog, taskID, lines)
+	return err
+}
+
+// TaskLog returns the log of a task as far as it goes.
+func (r Reader) TaskLog(ctx context.Context, taskID int64) (string, error) {
+	parts, err := all(ctx, r, taskLog, value[string], taskID)
+	return strings.Join(parts, ""), err
+}
