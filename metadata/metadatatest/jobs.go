@@ -120,7 +120,9 @@ func testTasks(t *testing.T, f fixture) {
 	}
 	_, err = hold(one)
 	require.ErrorIs(t, err, metadata.ErrConflict, "another has taken over")
-	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.EndTask(ctx, one, metadata.StatusSuccess, "") }), metadata.ErrConflict)
+	require.ErrorIs(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.EndTask(ctx, one, metadata.StatusSuccess, "")
+	}), metadata.ErrConflict)
 	stopping, err := hold(two)
 	require.NoError(t, err)
 	require.False(t, stopping)
@@ -147,7 +149,9 @@ func testTasks(t *testing.T, f fixture) {
 	all, err := f.Tasks(t.Context(), execution.ID)
 	require.NoError(t, err)
 	require.Equal(t, []metadata.Status{metadata.StatusRunning, metadata.StatusStopped, metadata.StatusStopped}, []metadata.Status{all[0].Status, all[1].Status, all[2].Status})
-	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.EndTask(ctx, three, metadata.StatusStopped, "") })
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.EndTask(ctx, three, metadata.StatusStopped, "")
+	})
 	ended, err := f.Execution(t.Context(), execution.ID)
 	require.NoError(t, err)
 	require.Equal(t, metadata.StatusStopped, ended.Status)
