@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "fault", "secret", "identity/...", "metadata", "setting"},
 	"event/follow": {"metadata"},
+	"jobs/...":     {"fault", "metadata"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.

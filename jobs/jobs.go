@@ -1,0 +1,325 @@
+// Package jobs does work in the background: executions, which people start, schedules or events cause, made of tasks, which workers
+// do. SQL is the truth about all of them, so any gateway's workers can do any task, a task whose worker died is taken over, and
+// nothing that was asked for is lost. Workers of the same process are woken at once; the others look every few seconds.
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/metadata"
+)
+
+// The defaults of [Options] and [Kind].
+const (
+	DefaultWorkers  = 8
+	DefaultLease    = time.Minute
+	DefaultPoll     = 2 * time.Second
+	DefaultAttempts = 3
+	DefaultHistory  = 50
+)
+
+// The causes of an execution.
+const (
+	CauseManual   = "MANUAL"
+	CauseSchedule = "SCHEDULE"
+	CauseEvent    = "EVENT"
+)
+
+// Kind is a kind of work. Its name is the kind of its executions and tasks.
+type Kind struct {
+	Name string
+	// Run does a task. Its context ends when the task is to stop or is no longer this worker's. It may be called again for the same
+	// task, after an error and after a worker died, so what it has done already must do no harm.
+	Run func(ctx context.Context, run *Run) error
+	// Attempts is how often a task is begun at most; 0 means [DefaultAttempts].
+	Attempts int
+	// Concurrency is how many tasks one process does at a time; 0 means 1.
+	Concurrency int
+	// History is how many ended executions are kept for each subject; 0 means [DefaultHistory].
+	History int
+}
+
+// Options are what [Jobs] are made of. Store and Logger are required; what is zero has its default.
+type Options struct {
+	Store  *metadata.Store
+	Logger *slog.Logger
+	Kinds  []Kind
+	// Workers is how many tasks of all kinds one process does at a time.
+	Workers int
+	// Lease is how long after the death of its worker a task is taken over. Poll is how often due tasks are looked for that nobody
+	// in this process has told of.
+	Lease, Poll time.Duration
+}
+
+// Jobs submit, run and stop executions. They are safe for concurrent use.
+type Jobs struct {
+	options Options
+	kinds   map[string]Kind
+	holder  string
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	running map[int64]running
+
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+	done    chan struct{}
+}
+
+// running is a task that this process does.
+type running struct {
+	task   metadata.Task
+	cancel context.CancelCauseFunc
+}
+
+// New returns the jobs and begins to work, until [Jobs.Close].
+func New(options Options) *Jobs {
+	if options.Workers == 0 {
+		options.Workers = DefaultWorkers
+	}
+	if options.Lease == 0 {
+		options.Lease = DefaultLease
+	}
+	if options.Poll == 0 {
+		options.Poll = DefaultPoll
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	j := &Jobs{
+		options: options, kinds: map[string]Kind{}, holder: rand.Text(), wake: make(chan struct{}, 1),
+		running: map[int64]running{}, stop: stop, done: make(chan struct{}),
+	}
+	for _, kind := range options.Kinds {
+		if kind.Attempts == 0 {
+			kind.Attempts = DefaultAttempts
+		}
+		if kind.Concurrency == 0 {
+			kind.Concurrency = 1
+		}
+		if kind.History == 0 {
+			kind.History = DefaultHistory
+		}
+		j.kinds[kind.Name] = kind
+	}
+	go j.dispatch(ctx)
+	return j
+}
+
+// Close ends the work. Tasks that run are handed back, so that other gateways, or this one after its next start, go on with them at
+// once.
+func (j *Jobs) Close() error {
+	j.stop()
+	<-j.done
+	j.mu.Lock()
+	for _, r := range j.running {
+		r.cancel(errDraining)
+	}
+	j.mu.Unlock()
+	j.workers.Wait()
+	return nil
+}
+
+// Submission is an execution that is to begin.
+type Submission struct {
+	Kind string
+	// SubjectID is what it is for, such as a rule; 0 for the registry itself.
+	SubjectID int64
+	// Cause is one of the Cause constants, Actor the name of who began it.
+	Cause, Actor string
+	// Parameters become a JSON object.
+	Parameters any
+	// UniqueKey keeps another execution of the kind with the same key from beginning before this one has ended; "" does not.
+	UniqueKey string
+	// Tasks are what is to be done; none stands for one with the parameters of the execution.
+	Tasks []Task
+}
+
+// Task is a task of a [Submission].
+type Task struct {
+	// Parameters become a JSON object.
+	Parameters any
+	// Priority orders the tasks of a kind; higher ones go first.
+	Priority int
+}
+
+// Submit begins an execution. The error is a [*fault.Error] of kind Conflict while another one has its key.
+func (j *Jobs) Submit(ctx context.Context, s Submission) (metadata.Execution, error) {
+	var execution metadata.Execution
+	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		execution, err = j.Begin(ctx, tx, s)
+		return err
+	})
+	if err != nil {
+		return execution, err
+	}
+	j.Wake()
+	return execution, nil
+}
+
+// Begin is Submit within the transaction of what causes the execution; call [Jobs.Wake] after its commit.
+func (j *Jobs) Begin(ctx context.Context, tx *metadata.Tx, s Submission) (metadata.Execution, error) {
+	if _, known := j.kinds[s.Kind]; !known {
+		return metadata.Execution{}, fmt.Errorf("no kind of work is called %s", s.Kind)
+	}
+	parameters, err := json.Marshal(s.Parameters)
+	if err != nil {
+		return metadata.Execution{}, fmt.Errorf("parameters of %s: %w", s.Kind, err)
+	}
+	execution, err := tx.CreateExecution(ctx, metadata.Execution{
+		Kind: s.Kind, SubjectID: s.SubjectID, Cause: s.Cause, Parameters: string(parameters), Actor: s.Actor, UniqueKey: s.UniqueKey,
+	})
+	if errors.Is(err, metadata.ErrExists) {
+		return execution, fault.Because(err, fault.Conflict, "this is running already: wait for its end, or stop it")
+	}
+	if err != nil {
+		return execution, err
+	}
+	tasks := s.Tasks
+	if len(tasks) == 0 {
+		tasks = []Task{{Parameters: s.Parameters}}
+	}
+	for _, task := range tasks {
+		parameters, err := json.Marshal(task.Parameters)
+		if err != nil {
+			return execution, fmt.Errorf("parameters of %s: %w", s.Kind, err)
+		}
+		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Priority: task.Priority, Parameters: string(parameters)})
+		if err != nil {
+			return execution, fmt.Errorf("task of %s: %w", s.Kind, err)
+		}
+	}
+	return execution, nil
+}
+
+// Wake lets the workers of this process look for tasks at once.
+func (j *Jobs) Wake() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Stop stops an execution: what has not begun at once, what this process does at once as well, what others do within their next
+// heartbeat. One that has ended stays as it is. The error wraps [metadata.ErrNotFound] when there is none.
+func (j *Jobs) Stop(ctx context.Context, executionID int64) error {
+	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, executionID) })
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range j.running {
+		if r.task.ExecutionID == executionID {
+			r.cancel(errStopped)
+		}
+	}
+	return nil
+}
+
+// names are those of all kinds.
+func (j *Jobs) names() []string {
+	names := make([]string, 0, len(j.kinds))
+	for name := range j.kinds {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// dispatch fires schedules and hands out tasks.
+func (j *Jobs) dispatch(ctx context.Context) {
+	defer close(j.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-j.wake:
+		}
+		err := errors.Join(j.fire(ctx), j.handOut(ctx))
+		if err != nil && ctx.Err() == nil {
+			j.options.Logger.WarnContext(ctx, "work in the background rests for the moment", "error", err)
+		}
+		timer.Reset(j.options.Poll)
+	}
+}
+
+// handOut begins due tasks for as long as there are workers.
+func (j *Jobs) handOut(ctx context.Context) error {
+	for _, name := range j.names() {
+		free := j.free(name)
+		if free <= 0 {
+			continue
+		}
+		due, err := j.options.Store.DueTasks(ctx, name, time.Now(), free)
+		if err != nil {
+			return err
+		}
+		for _, task := range due {
+			if err := j.begin(ctx, j.kinds[name], task); err != nil && !errors.Is(err, metadata.ErrConflict) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// free is how many more tasks of the kind this process may do.
+func (j *Jobs) free(kind string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	ofKind := 0
+	for _, r := range j.running {
+		if r.task.Kind == kind {
+			ofKind++
+		}
+	}
+	return min(j.kinds[kind].Concurrency-ofKind, j.options.Workers-len(j.running))
+}
+
+// begin claims a task and does it. The error is [metadata.ErrConflict] when another was faster.
+func (j *Jobs) begin(ctx context.Context, kind Kind, task metadata.Task) error {
+	dead := task.Status == metadata.StatusRunning && task.Attempts >= kind.Attempts
+	claimed := time.Now()
+	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		taken, err := tx.ClaimTask(ctx, task, j.holder, claimed.Add(j.options.Lease))
+		if err == nil && dead {
+			err = tx.EndTask(ctx, taken, metadata.StatusError, fmt.Sprintf("its worker died at each of %d attempts", kind.Attempts))
+		}
+		if err != nil {
+			return err
+		}
+		task = taken
+		return nil
+	})
+	if err != nil || dead {
+		return err
+	}
+	// The task goes on while the dispatcher is told to end: Close cancels it with a cause of its own.
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.running[task.ID] = running{task, cancel}
+	if task.Stopping {
+		cancel(errStopped)
+	}
+	j.workers.Go(func() {
+		defer cancel(nil)
+		j.work(own, cancel, kind, task)
+		j.mu.Lock()
+		delete(j.running, task.ID)
+		j.mu.Unlock()
+		j.Wake()
+	})
+	return nil
+}

@@ -1,0 +1,169 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/berth-registry/berth/metadata"
+)
+
+// The causes for which a task's context ends.
+var (
+	errStopped  = errors.New("stopped")
+	errDraining = errors.New("the gateway ends")
+	errLost     = errors.New("another worker has taken over")
+)
+
+// The pauses between attempts: they double, up to the last.
+const (
+	firstPause = 10 * time.Second
+	lastPause  = time.Hour
+)
+
+// Run is one attempt at a task.
+type Run struct {
+	Task metadata.Task
+	// Log is read by people while the task runs, and after.
+	Log *Log
+}
+
+// Decode reads the task's parameters.
+func (r *Run) Decode(into any) error {
+	if err := json.Unmarshal([]byte(r.Task.Parameters), into); err != nil {
+		return Permanent(fmt.Errorf("parameters: %w", err))
+	}
+	return nil
+}
+
+// Permanent marks an error that another attempt would only repeat.
+func Permanent(err error) error { return permanentError{err} }
+
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// work does a task and writes down what came of it.
+func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Kind, task metadata.Task) {
+	log := newLog(j.options.Store, task.ID, j.options.Logger)
+	beating := make(chan struct{})
+	quiet := make(chan struct{})
+	go func() {
+		defer close(quiet)
+		j.beat(ctx, cancel, log, task, beating)
+	}()
+	err := attempt(ctx, kind, &Run{Task: task, Log: log})
+	close(beating)
+	<-quiet
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errLost) {
+		return
+	}
+	// What came of it has to be written down although the task's own context may have ended.
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), j.options.Lease)
+	defer done()
+	j.conclude(ctx, kind, task, log, err, cause)
+}
+
+// attempt runs the kind's function, and makes an error of a panic.
+func attempt(ctx context.Context, kind Kind, run *Run) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return kind.Run(ctx, run)
+}
+
+// beat keeps the task this worker's, and writes its log, until told to end.
+func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, log *Log, task metadata.Task, end <-chan struct{}) {
+	ticker := time.NewTicker(min(j.options.Lease/4, logInterval))
+	defer ticker.Stop()
+	held := time.Now()
+	lost := held.Add(j.options.Lease)
+	for {
+		select {
+		case <-end:
+			return
+		case <-ticker.C:
+		}
+		log.flush(context.WithoutCancel(ctx))
+		now := time.Now()
+		if now.Sub(held) < j.options.Lease/4 {
+			continue
+		}
+		var stopping bool
+		err := j.options.Store.Tx(context.WithoutCancel(ctx), func(ctx context.Context, tx *metadata.Tx) (err error) {
+			stopping, err = tx.HoldTask(ctx, task, now.Add(j.options.Lease))
+			return err
+		})
+		switch {
+		case err == nil:
+			held, lost = now, now.Add(j.options.Lease)
+		case errors.Is(err, metadata.ErrConflict) || now.After(lost):
+			cancel(errLost)
+			return
+		}
+		if stopping {
+			cancel(errStopped)
+		}
+	}
+}
+
+// conclude writes down what came of an attempt.
+func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log *Log, failure, cause error) {
+	status, message, due, attempts := metadata.StatusSuccess, "", time.Time{}, task.Attempts
+	_, permanent := errors.AsType[permanentError](failure)
+	switch {
+	case failure == nil:
+	case errors.Is(cause, errStopped):
+		status = metadata.StatusStopped
+		log.Printf("stopped")
+	case errors.Is(cause, errDraining):
+		status, due, attempts = metadata.StatusPending, time.Now(), task.Attempts-1
+		log.Printf("the gateway ends: another goes on")
+	case permanent, task.Attempts >= kind.Attempts:
+		status, message = metadata.StatusError, failure.Error()
+		log.Printf("failed: %v", failure)
+	default:
+		pause := min(firstPause<<min(task.Attempts-1, 20), lastPause)
+		pause += rand.N(pause / 5) //nolint:gosec // jitter need not be secret
+		status, message, due = metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
+		log.Printf("failed, and is tried again in %s: %v", pause.Round(time.Second), failure)
+	}
+	log.flush(ctx)
+	for try := 1; ; try++ {
+		err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+			if !due.IsZero() {
+				return tx.ReleaseTask(ctx, task, status, message, due, attempts)
+			}
+			if err := tx.EndTask(ctx, task, status, message); err != nil {
+				return err
+			}
+			execution, err := tx.Execution(ctx, task.ExecutionID)
+			if err != nil || !execution.Ended() {
+				return err
+			}
+			return tx.DeleteExecutions(ctx, execution.Kind, execution.SubjectID, kind.History)
+		})
+		if err == nil || errors.Is(err, metadata.ErrConflict) {
+			return
+		}
+		pause := time.NewTimer(min(time.Duration(try)*100*time.Millisecond, 5*time.Second))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			j.options.Logger.ErrorContext(ctx, "the end of a task is not written down: it will be done again", slog.Int64("task", task.ID), slog.Any("error", err))
+			return
+		}
+	}
+}
