@@ -146,8 +146,6 @@ type Submission struct {
 type Task struct {
 	// Parameters become a JSON object.
 	Parameters any
-	// Priority orders the tasks of a kind; higher ones go first.
-	Priority int
 }
 
 // Submit begins an execution. The error is a [*fault.Error] of kind Conflict while another one has its key.
@@ -191,7 +189,7 @@ func (j *Jobs) Begin(ctx context.Context, tx *metadata.Tx, s Submission) (metada
 		if err != nil {
 			return execution, fmt.Errorf("parameters of %s: %w", s.Kind, err)
 		}
-		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Priority: task.Priority, Parameters: string(parameters)})
+		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Parameters: string(parameters)})
 		if err != nil {
 			return execution, fmt.Errorf("task of %s: %w", s.Kind, err)
 		}

@@ -66,16 +66,16 @@ func (j *Jobs) SetSchedule(ctx context.Context, tx *metadata.Tx, s Scheduling) (
 // fire begins the executions of schedules whose time has come: of all gateways the one whose transaction moves the schedule on.
 // Times that were missed while nobody ran are made up for once.
 func (j *Jobs) fire(ctx context.Context) error {
-	if len(j.kinds) == 0 {
-		return nil
-	}
 	now := time.Now()
-	due, err := j.options.Store.DueSchedules(ctx, j.names(), now, dueAtOnce)
+	due, err := j.options.Store.DueSchedules(ctx, now, dueAtOnce)
 	if err != nil {
 		return err
 	}
 	var failures []error
 	for _, schedule := range due {
+		if _, known := j.kinds[schedule.Kind]; !known {
+			continue // of a newer version, which another gateway runs
+		}
 		err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 			next, err := Next(schedule.Cron, now)
 			if err != nil {

@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -28,7 +27,7 @@ const scheduleColumns = `id, kind, subject_id, cadence, cron, parameters, next_a
 var (
 	scheduleOf   = define("schedule", `SELECT `+scheduleColumns+` FROM schedules WHERE kind = $1 AND subject_id = $2`)
 	dueSchedules = define("due schedules", `
-		SELECT `+scheduleColumns+` FROM schedules WHERE next_at <= $1 AND kind IN (SELECT value FROM {texts}($2{json})) ORDER BY next_at, id LIMIT $3`)
+		SELECT `+scheduleColumns+` FROM schedules WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2`)
 	upsertSchedule = define("put schedule", `
 		INSERT INTO schedules (kind, subject_id, cadence, cron, parameters, next_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 		ON CONFLICT (kind, subject_id) DO UPDATE SET cadence = excluded.cadence, cron = excluded.cron, parameters = excluded.parameters,
@@ -47,13 +46,9 @@ func (r Reader) Schedule(ctx context.Context, kind string, subjectID int64) (Sch
 	return one(ctx, r, scheduleOf, scanSchedule, kind, subjectID)
 }
 
-// DueSchedules returns up to n schedules of the kinds whose next time has come.
-func (r Reader) DueSchedules(ctx context.Context, kinds []string, at time.Time, n int) ([]Schedule, error) {
-	list, err := json.Marshal(kinds)
-	if err != nil {
-		return nil, fmt.Errorf("due schedules: %w", err)
-	}
-	return all(ctx, r, dueSchedules, scanSchedule, micros(at), string(list), limit(n))
+// DueSchedules returns up to n schedules whose next time has come.
+func (r Reader) DueSchedules(ctx context.Context, at time.Time, n int) ([]Schedule, error) {
+	return all(ctx, r, dueSchedules, scanSchedule, micros(at), limit(n))
 }
 
 // PutSchedule sets the schedule of a kind and subject and returns the row.

@@ -12,10 +12,8 @@ type Task struct {
 	ID          int64
 	ExecutionID int64
 	Kind        string
-	// Priority orders the tasks of a kind that are due; higher ones go first.
-	Priority int
-	Status   Status
-	Message  string
+	Status      Status
+	Message     string
 	// Parameters are a JSON object.
 	Parameters string
 	// Attempts is how often it was begun.
@@ -32,16 +30,16 @@ type Task struct {
 	EndedAt   time.Time // zero before
 }
 
-const taskColumns = `id, execution_id, kind, priority, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at`
+const taskColumns = `id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at`
 
 var (
 	taskByID         = define("task", `SELECT `+taskColumns+` FROM tasks WHERE id = $1`)
 	tasksOfExecution = define("tasks", `SELECT `+taskColumns+` FROM tasks WHERE execution_id = $1 ORDER BY id`)
 	dueTasks         = define("due tasks", `
-		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2 ORDER BY priority DESC, due_at, id LIMIT $3`)
+		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3`)
 	insertTask = define("create task", `
-		INSERT INTO tasks (execution_id, kind, priority, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at)
-		VALUES ($1, $2, $3, 'Pending', '', $4, 0, '', FALSE, $5, $6, $6) RETURNING `+taskColumns)
+		INSERT INTO tasks (execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at)
+		VALUES ($1, $2, 'Pending', '', $3, 0, '', FALSE, $4, $5, $5) RETURNING `+taskColumns)
 	claimTask = define("claim task", `
 		UPDATE tasks SET status = 'Running', attempts = attempts + 1, holder = $2, due_at = $3, updated_at = $4, started_at = COALESCE(started_at, $4)
 		WHERE id = $1 AND ended_at IS NULL AND attempts = $5 AND holder = $6 AND due_at = $7
@@ -64,7 +62,7 @@ var (
 )
 
 func scanTask(r row, t *Task) error {
-	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Priority, &t.Status, &t.Message, &t.Parameters, &t.Attempts, &t.Holder, &t.Stopping,
+	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Status, &t.Message, &t.Parameters, &t.Attempts, &t.Holder, &t.Stopping,
 		moment{&t.DueAt}, moment{&t.CreatedAt}, moment{&t.UpdatedAt}, moment{&t.StartedAt}, moment{&t.EndedAt})
 }
 
@@ -78,7 +76,7 @@ func (r Reader) Tasks(ctx context.Context, executionID int64) ([]Task, error) {
 	return all(ctx, r, tasksOfExecution, scanTask, executionID)
 }
 
-// DueTasks returns up to n tasks of the kind that may be begun at the time, in the order in which they should be.
+// DueTasks returns up to n tasks of the kind that may be begun at the time, those first that have been due for longest.
 func (r Reader) DueTasks(ctx context.Context, kind string, at time.Time, n int) ([]Task, error) {
 	return all(ctx, r, dueTasks, scanTask, kind, micros(at), limit(n))
 }
@@ -89,7 +87,7 @@ func (t *Tx) CreateTask(ctx context.Context, task Task) (Task, error) {
 	if task.DueAt.IsZero() {
 		task.DueAt = at
 	}
-	return one(ctx, t.Reader, insertTask, scanTask, task.ExecutionID, task.Kind, task.Priority, task.Parameters, micros(task.DueAt), micros(at))
+	return one(ctx, t.Reader, insertTask, scanTask, task.ExecutionID, task.Kind, task.Parameters, micros(task.DueAt), micros(at))
 }
 
 // ClaimTask makes the holder the one who runs the task until the time, and returns the row. It returns [ErrConflict] when the task

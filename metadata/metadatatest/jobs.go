@@ -86,7 +86,7 @@ func testExecutions(t *testing.T, f fixture) {
 func testTasks(t *testing.T, f fixture) {
 	past := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
 	execution, tasks := f.newExecution(t, metadata.Execution{Kind: "COPY", Parameters: "{}"},
-		metadata.Task{Parameters: "{}", DueAt: past}, metadata.Task{Parameters: "{}", Priority: 5, DueAt: past}, metadata.Task{Parameters: "{}", DueAt: time.Now().Add(time.Hour)})
+		metadata.Task{Parameters: "{}", DueAt: past}, metadata.Task{Parameters: "{}", DueAt: past.Add(-time.Second)}, metadata.Task{Parameters: "{}", DueAt: time.Now().Add(time.Hour)})
 	due := func() (ids []int64) {
 		found, err := f.DueTasks(t.Context(), "COPY", time.Now(), 10)
 		require.NoError(t, err)
@@ -95,7 +95,7 @@ func testTasks(t *testing.T, f fixture) {
 		}
 		return ids
 	}
-	require.Equal(t, []int64{tasks[1].ID, tasks[0].ID}, due(), "the higher priority first")
+	require.Equal(t, []int64{tasks[1].ID, tasks[0].ID}, due(), "the one first that has been due for longer")
 	claim := func(task metadata.Task, holder string, until time.Time) (claimed metadata.Task, err error) {
 		err = f.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) (err error) {
 			claimed, err = tx.ClaimTask(ctx, task, holder, until)
@@ -173,7 +173,7 @@ func testSchedules(t *testing.T, f fixture) {
 	found, err := f.Schedule(t.Context(), "PURGE", 0)
 	require.NoError(t, err)
 	require.Equal(t, second, found)
-	due, err := f.DueSchedules(t.Context(), []string{"PURGE", "OTHER"}, time.Now(), 10)
+	due, err := f.DueSchedules(t.Context(), time.Now(), 10)
 	require.NoError(t, err)
 	require.Equal(t, []metadata.Schedule{second}, due)
 	advance := func(ctx context.Context, tx *metadata.Tx) error {
