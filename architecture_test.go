@@ -46,8 +46,9 @@ var mayImport = map[string][]string{
 	"project/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
 	"replicate/...": {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
 	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},
+	"health":        {},
 	// L3: faces see use cases.
-	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "api/..."},
+	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "health", "api/..."},
 	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},
 	"api/apitest":      {"..."},
 	// L4: wiring sees everything.

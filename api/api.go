@@ -41,6 +41,8 @@ type Options struct {
 	Users    *local.Users
 	Groups   *group.Groups
 	LDAP     *ldap.Source
+	// System is what the API tells of the installation.
+	System System
 	// Login proves names and passwords.
 	Login identity.Source
 	// Sessions keep browsers logged in.
@@ -102,6 +104,7 @@ func New(options Options) *API {
 	for _, route := range a.routes {
 		a.mux.HandleFunc(route.Method+" "+Prefix+route.Path, a.handler(route))
 	}
+	a.mux.HandleFunc("GET "+VersionPath, serveVersion)
 	for _, e := range a.entrances() {
 		a.mux.HandleFunc(e.method+" "+e.path, a.enterBy(e))
 	}

@@ -19,7 +19,7 @@ func (a *API) configurationRoutes() []Route {
 		define(Route{
 			ID: "updateConfigurations", Tag: "configure", Method: http.MethodPut, Path: "/configurations",
 			Summary:    "Changes the settings that are given, all or none of them",
-			Permission: inSystem("configuration", policy.Update), Statuses: []int{400, 401, 403, 422, 500},
+			Permission: inSystem("configuration", policy.Update), InReadOnly: true, Statuses: []int{400, 401, 403, 422, 500},
 		}, a.updateConfigurations),
 		define(Route{
 			ID: "getInternalconfig", Tag: "configure", Method: http.MethodGet, Path: "/internalconfig", Summary: "Returns the same as /configurations",

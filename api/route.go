@@ -37,6 +37,8 @@ type Route struct {
 	Path       string
 	Summary    string
 	Permission Permission
+	// InReadOnly lets a route that is no GET answer in read-only mode as well.
+	InReadOnly bool
 	// Statuses are those of refusals; the one of success is that of the result's type.
 	Statuses []int
 
@@ -107,6 +109,9 @@ func (a *API) answer(c *Call) (any, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if c.Method != http.MethodGet && c.Method != http.MethodHead && !c.route.InReadOnly && a.readOnly(c.Context()) {
+		return nil, errReadOnly
 	}
 	return c.route.handle(c)
 }

@@ -16,7 +16,7 @@ func (a *API) sessionRoutes() []Route {
 		define(Route{
 			ID: "deleteCurrentUserSessions", Tag: "user", Method: http.MethodDelete, Path: "/users/current/sessions",
 			Summary:    "Ends all sessions of the caller, in all browsers",
-			Permission: inSystem("session", policy.Delete), Statuses: []int{401, 403, 500},
+			Permission: inSystem("session", policy.Delete), InReadOnly: true, Statuses: []int{401, 403, 500},
 		}, a.endSessions),
 	}
 }

@@ -140,10 +140,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, ser
 		services.token.ServeHTTP(w, r)
 	case routeKeys:
 		services.keys.ServeHTTP(w, r)
-	case routeCertificate:
-		h.app.serveCertificate(w, r)
 	case routeAPI, routeEntrance:
-		services.api.ServeHTTP(w, r)
+		services.api.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), appKey{}, h.app)))
 	case routeLanding:
 		serveLanding(w, r)
 	case routeUnknown:

@@ -152,6 +152,18 @@ func TestRequestID_isTheCallersWhenItIsHarmless(t *testing.T) {
 	}
 }
 
+func TestAPI_tellsOfTheSystem(t *testing.T) {
+	s := start(t, "", "")
+	response, body := s.read(http.MethodGet, "/api/version", nil)
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.JSONEq(t, `{"version":"v2.0"}`, body)
+	_, body = s.read(http.MethodGet, "/api/v2.0/health", nil)
+	require.JSONEq(t, `{"status":"healthy","components":[{"name":"core","status":"healthy"},{"name":"database","status":"healthy"},
+		{"name":"storage","status":"healthy"},{"name":"registry","status":"healthy"}]}`, body)
+	_, body = s.read(http.MethodGet, "/api/v2.0/systeminfo", nil)
+	require.Contains(t, body, `"auth_mode":"db_auth"`)
+}
+
 func TestAPI_pingAndCertificate(t *testing.T) {
 	s := start(t, "", "")
 	response, body := s.read(http.MethodGet, "/api/v2.0/ping", nil)

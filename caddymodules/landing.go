@@ -48,3 +48,13 @@ func version() string {
 	}
 	return "of unknown version"
 }
+
+// allowRead refuses methods other than GET and HEAD.
+func allowRead(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	refuse(w, routeOf(r.URL.Path), http.StatusMethodNotAllowed, "only GET and HEAD are allowed here")
+	return false
+}

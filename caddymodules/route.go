@@ -9,20 +9,19 @@ import (
 
 // The names of routes, for metrics and logs: few, whatever is asked for.
 const (
-	routeVersion     = "version"
-	routeUpload      = "blob_upload"
-	routeBlob        = "blob"
-	routeManifest    = "manifest"
-	routeTags        = "tags"
-	routeReferrers   = "referrers"
-	routeCatalog     = "catalog"
-	routeToken       = "token"
-	routeKeys        = "token_keys"
-	routeCertificate = "certificate"
-	routeAPI         = "api"
-	routeEntrance    = "entrance"
-	routeLanding     = "landing"
-	routeUnknown     = "unknown"
+	routeVersion   = "version"
+	routeUpload    = "blob_upload"
+	routeBlob      = "blob"
+	routeManifest  = "manifest"
+	routeTags      = "tags"
+	routeReferrers = "referrers"
+	routeCatalog   = "catalog"
+	routeToken     = "token"
+	routeKeys      = "token_keys"
+	routeAPI       = "api"
+	routeEntrance  = "entrance"
+	routeLanding   = "landing"
+	routeUnknown   = "unknown"
 )
 
 // route is where a request belongs; face is "" for what only the whole registry answers.
@@ -41,8 +40,6 @@ func routeOf(path string) route {
 		return route{name: routeToken, face: faceRegistry}
 	case keysPath:
 		return route{name: routeKeys, face: faceRegistry}
-	case certificatePath:
-		return route{name: routeCertificate, face: faceAPI}
 	case "/v2", "/v2/":
 		return route{name: routeVersion, face: faceRegistry}
 	case "/v2/_catalog":
@@ -51,7 +48,7 @@ func routeOf(path string) route {
 	if rest, ok := strings.CutPrefix(path, "/v2/"); ok {
 		return route{name: distributionRoute(rest), face: faceRegistry}
 	}
-	if strings.HasPrefix(path, api.Prefix+"/") {
+	if strings.HasPrefix(path, api.Prefix+"/") || path == api.VersionPath {
 		return route{name: routeAPI, face: faceAPI}
 	}
 	if strings.HasPrefix(path, api.EntrancePrefix+"/") {

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/distribution/auth"
+	"github.com/berth-registry/berth/health"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/group"
 	"github.com/berth-registry/berth/identity/ldap"
@@ -34,6 +36,7 @@ type services struct {
 	administration administration
 	distribution   http.Handler
 	api            http.Handler
+	system         api.System
 	token          http.Handler
 	keys           http.Handler
 	recorder       *audit.Recorder
@@ -98,6 +101,18 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		metrics.unfollow(content)
 		return content.Close()
 	})
+	s.system = api.System{
+		Version: version(), StorageName: strings.TrimPrefix(settings.storageModule, "berth.storage."), Certificate: certificateOf,
+		Health: health.New(s.logger,
+			health.Check{Name: "core"},
+			health.Check{Name: "database", Ask: store.Ping},
+			health.Check{Name: "storage", Ask: backend.Check},
+			health.Check{Name: "registry", Needs: []string{"database", "storage"}},
+		),
+	}
+	if volumes, ok := storage.VolumesOf(backend); ok {
+		s.system.Volumes = volumes
+	}
 	if err := s.wire(ctx, settings, store, content, box, configuration); err != nil {
 		return nil, err
 	}
@@ -153,11 +168,16 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.token, s.keys = http.HandlerFunc(gate.ServeToken), http.HandlerFunc(gate.ServeKeys)
 	s.distribution = distribution.New(distribution.Options{
 		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress, Record: s.recorder.Record,
+		ReadOnly: func(ctx context.Context) bool {
+			values, err := configuration.Values(ctx)
+			return err == nil && values.On(setting.ReadOnly)
+		},
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
-		Users: users, Groups: group.New(group.Options{Store: store, Removed: groupsChanged}), LDAP: company,
+		System: s.system,
+		Users:  users, Groups: group.New(group.Options{Store: store, Removed: groupsChanged}), LDAP: company,
 		Base: settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil

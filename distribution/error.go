@@ -15,6 +15,7 @@ import (
 
 var (
 	errPathUnknown      = &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusNotFound, Message: "no operation of the distribution specification has this path"}
+	errReadOnly         = oci.NewError(oci.CodeDenied, "the registry is in read-only mode: nothing can be changed until an administrator ends it")
 	errMethodNotAllowed = &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusMethodNotAllowed, Message: "this path does not take this method"}
 )
 

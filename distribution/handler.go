@@ -4,6 +4,7 @@
 package distribution
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -32,6 +33,8 @@ type Options struct {
 	// RequestID and Address return what events and log lines tell of a request; the defaults are "" and the remote address.
 	RequestID func(*http.Request) string
 	Address   func(*http.Request) string
+	// ReadOnly tells whether nothing may be changed for the moment; nil means that everything may.
+	ReadOnly func(ctx context.Context) bool
 }
 
 // Handler serves /v2.
@@ -43,6 +46,7 @@ type Handler struct {
 	record     func(event.Event)
 	requestID  func(*http.Request) string
 	address    func(*http.Request) string
+	readOnly   func(ctx context.Context) bool
 	routes     table
 }
 
@@ -54,7 +58,7 @@ func (silent) Observe(string, int, int64, int64, time.Duration) {}
 func New(options Options) *Handler {
 	h := &Handler{
 		registry: options.Registry, authorizer: options.Authorizer, log: options.Logger, observer: options.Observer,
-		requestID: options.RequestID, address: options.Address, routes: newTable(routes), record: options.Record,
+		requestID: options.RequestID, address: options.Address, readOnly: options.ReadOnly, routes: newTable(routes), record: options.Record,
 	}
 	if h.record == nil {
 		h.record = func(event.Event) {}
@@ -67,6 +71,9 @@ func New(options Options) *Handler {
 	}
 	if h.address == nil {
 		h.address = func(r *http.Request) string { return r.RemoteAddr }
+	}
+	if h.readOnly == nil {
+		h.readOnly = func(context.Context) bool { return false }
 	}
 	return h
 }
@@ -131,6 +138,9 @@ func (x *exchange) serve() error {
 	if x.access, err = x.authorizer.Authorize(x.r, needs, wishes); err != nil {
 		x.recordRefusal(err, needs)
 		return err
+	}
+	if route.method != http.MethodGet && x.readOnly(x.r.Context()) {
+		return errReadOnly
 	}
 	return route.serve(x)
 }

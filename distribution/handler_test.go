@@ -1,6 +1,7 @@
 package distribution_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -131,4 +132,26 @@ func TestDatabase_closed(t *testing.T) {
 	refused := s.get("/v2/library/app/tags/list")
 	assert.GreaterOrEqual(t, refused.StatusCode, 500)
 	assert.Contains(t, []string{"UNAVAILABLE", "UNKNOWN"}, refused.code())
+}
+
+func TestReadOnly_refusesEveryChange(t *testing.T) {
+	s := newServer(t, nil)
+	digest, manifest := s.pushImage("library/app", "latest", []byte("layer"))
+	location := s.start("library/app")
+	s.readOnly.Store(true)
+	for _, change := range [][2]string{
+		{"POST", "/v2/library/app/blobs/uploads/"}, {"POST", "/v2/library/new/blobs/uploads/?mount=" + digest.String() + "&from=library/app"},
+		{"PATCH", location}, {"PUT", location + "?digest=" + digest.String()}, {"DELETE", location},
+		{"PUT", "/v2/library/app/manifests/other"}, {"DELETE", "/v2/library/app/manifests/latest"}, {"DELETE", "/v2/library/app/manifests/" + digest.String()},
+		{"DELETE", blobPath("library/app", oci.SHA256.FromBytes([]byte("layer")))},
+	} {
+		answer := s.want(403, s.do(change[0], change[1], bytes.NewReader(manifest), "Content-Type: "+oci.MediaTypeImageManifest))
+		require.Equal(t, "DENIED", answer.code())
+		require.Contains(t, string(answer.body), "read-only mode")
+	}
+	s.want(200, s.get("/v2/library/app/manifests/latest"))
+	s.want(204, s.get(location))
+	s.want(200, s.get("/v2/"))
+	s.readOnly.Store(false)
+	s.want(202, s.do("DELETE", "/v2/library/app/manifests/latest", nil))
 }

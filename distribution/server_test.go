@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,7 @@ type server struct {
 	clock    *clock
 	log      *lockedBuffer
 	observed *observations
+	readOnly atomic.Bool
 
 	mu     sync.Mutex
 	events []event.Event
@@ -191,6 +193,7 @@ func newServerOver(t testing.TB, authorizer distribution.Authorizer, backend sto
 	s.handler = distribution.New(distribution.Options{
 		Registry: s.registry, Authorizer: authorizer, Logger: logger, Observer: s.observed, Record: s.record,
 		RequestID: func(r *http.Request) string { return r.Header.Get("X-Request-Id") },
+		ReadOnly:  func(context.Context) bool { return s.readOnly.Load() },
 	})
 	web := httptest.NewServer(s.handler)
 	t.Cleanup(web.Close)

@@ -38,7 +38,8 @@ func TestStatements_useIndexes(t *testing.T) {
 	// read, from the first on, up to a number.
 	walked := map[string]bool{
 		"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true,
-		"delete events that all have read": true,
+		"delete events that all have read": true, "counts of projects": true, "counts of projects in view": true, "used by all projects": true,
+		"stored": true,
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"open": true, "joined": true, "m": true}

@@ -87,6 +87,9 @@ type instrumented struct {
 	observe Observer
 }
 
+// instruments returns what is instrumented.
+func (b *instrumented) instruments() Backend { return b.backend }
+
 func (b *instrumented) Begin(ctx context.Context) (Upload, error) {
 	ctx, done := b.observe(ctx, OperationBegin)
 	upload, err := b.backend.Begin(ctx)

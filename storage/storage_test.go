@@ -215,3 +215,19 @@ func TestInstrument_keepsTheAbilities(t *testing.T) {
 	}{closer: closer{broken}}, new(seen).observe)
 	require.ErrorIs(t, closing.(io.Closer).Close(), broken)
 }
+
+func TestVolumesOf_instrumentedDirectory(t *testing.T) {
+	backend, err := filesystem.New(filesystem.Config{Root: t.TempDir()})
+	require.NoError(t, err)
+	observe := func(ctx context.Context, _ string) (context.Context, func(int64, error)) {
+		return ctx, func(int64, error) {}
+	}
+	volumes, ok := storage.VolumesOf(storage.Instrument(backend, observe))
+	require.True(t, ok)
+	volume, err := volumes.Volume(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, volume.Total)
+	require.LessOrEqual(t, volume.Free, volume.Total)
+	_, ok = storage.VolumesOf(storage.Instrument(struct{ storage.Backend }{backend}, observe))
+	require.False(t, ok)
+}

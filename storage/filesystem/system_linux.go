@@ -1,9 +1,23 @@
 package filesystem
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"syscall"
+
+	"github.com/berth-registry/berth/storage"
 )
+
+// Volume measures the file system of the directory; what is reserved for the superuser is not free.
+func (b *Backend) Volume(context.Context) (storage.Volume, error) {
+	var measured syscall.Statfs_t
+	if err := syscall.Statfs(b.blobs, &measured); err != nil {
+		return storage.Volume{}, fmt.Errorf("measure the file system of %s: %w", b.blobs, os.NewSyscallError("statfs", err))
+	}
+	block := uint64(measured.Frsize) //nolint:gosec // never negative
+	return storage.Volume{Total: measured.Blocks * block, Free: measured.Bavail * block}, nil
+}
 
 // syncContent makes the bytes of a file durable, and of its metadata what is needed to read them.
 func syncContent(file *os.File) error {
