@@ -26,7 +26,7 @@ func (c *Call) show(status int, p page) {
 	header := c.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Referrer-Policy", "same-origin") // with none, a form's Origin is null
 	c.writer.WriteHeader(status)
 	_ = c.api.pages.Execute(c.writer, p) // a browser that has gone cannot be told so
 }

@@ -19,6 +19,7 @@ packages=(
 	/usr/sbin/runc=runc
 	/usr/bin/podman=podman
 	/usr/bin/skopeo=skopeo
+	/usr/bin/chromium=chromium
 	/usr/bin/busybox=busybox-static
 	/usr/lib/postgresql=postgresql
 	/usr/sbin/nginx=nginx-light

@@ -124,6 +124,9 @@ func (g *Gateway) URL() string { return "https://" + g.Host() }
 // CA is the path of the certificate to trust.
 func (g *Gateway) CA() string { return g.authority.CA }
 
+// Certificate is the path of the site's own certificate.
+func (g *Gateway) Certificate() string { return g.authority.Certificate }
+
 // Process is the running process.
 func (g *Gateway) Process() *Process { return g.process }
 
