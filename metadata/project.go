@@ -28,7 +28,7 @@ var (
 	updateProject = define("update project", `
 		UPDATE projects SET public = $2, owner_id = NULLIF(CAST($3 AS BIGINT), 0), updated_at = $4 WHERE id = $1
 		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
-	lockProject       = define("lock project", `SELECT id FROM projects WHERE id = $1 {for update}`)
+	lockProject       = define("lock project", `SELECT `+projectColumns+` FROM projects p WHERE p.id = $1 {for update}`)
 	projectRepository = define("any repository of project", `SELECT id FROM repositories WHERE project_id = $1 LIMIT 1`)
 	deleteProject     = define("delete project", `DELETE FROM projects WHERE id = $1`)
 )
@@ -82,7 +82,7 @@ func (t *Tx) UpdateProject(ctx context.Context, p Project) (Project, error) {
 
 // DeleteProject removes a project and its members. It returns [ErrReferenced] when it has repositories, and [ErrNotFound].
 func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
-	if _, err := one(ctx, t.Reader, lockProject, value[int64], id); err != nil {
+	if _, err := t.LockProject(ctx, id); err != nil {
 		return err
 	}
 	repositories, err := all(ctx, t.Reader, projectRepository, value[int64], id)
@@ -100,11 +100,13 @@ func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
 
 // projectListing is the listing of projects for callers who filter, sort and turn pages.
 var projectListing = listing[Project]{
-	name: "list projects", columns: projectColumns, from: "projects p", order: "p.name", scan: scanProject,
+	name: "list projects", columns: projectColumns, from: "projects p LEFT JOIN users o ON o.id = p.owner_id", order: "p.name", scan: scanProject,
 	fields: map[string]field{
 		"name":          {"p.name", textField},
 		"project_id":    {"p.id", numberField},
 		"owner_id":      {"p.owner_id", numberField},
+		"owner":         {"o.name", textField},
+		"repo_count":    {"p.repository_count", numberField},
 		"public":        {"p.public", switchField},
 		"creation_time": {"p.created_at", momentField},
 		"update_time":   {"p.updated_at", momentField},

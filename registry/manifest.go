@@ -106,7 +106,7 @@ func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor event.A
 	if err != nil {
 		return err
 	}
-	if err := r.mayChange(ctx, tx, owner, []string{tag}); err != nil {
+	if err := mayChange(ctx, tx.Reader, owner, []string{tag}); err != nil {
 		return err
 	}
 	if err := tx.DeleteTag(ctx, owner.ID, tag); err != nil {
@@ -122,7 +122,7 @@ func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor ev
 	if err != nil {
 		return err
 	}
-	if err := r.mayChange(ctx, tx, owner, tags); err != nil {
+	if err := mayChange(ctx, tx.Reader, owner, tags); err != nil {
 		return err
 	}
 	deleted := r.event(event.ManifestDeleted, actor, owner.Name)
@@ -138,20 +138,4 @@ func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor ev
 		}
 	}
 	return nil
-}
-
-// mayChange refuses to move or delete tags of a repository that rules protect.
-func (r *Registry) mayChange(ctx context.Context, tx *metadata.Tx, owner metadata.Repository, tags []string) error {
-	if len(tags) == 0 {
-		return nil
-	}
-	protected, err := r.protect(ctx, tx.Reader, owner, tags)
-	if err != nil || len(protected) == 0 {
-		return err
-	}
-	return protectedError(owner.Name, protected[0])
-}
-
-func protectedError(repository oci.Repository, tag string) error {
-	return oci.NewError(oci.CodePrecondition, "tag %q of repository %q is immutable: it can neither be moved nor deleted", tag, repository)
 }

@@ -141,7 +141,7 @@ func (r *Registry) moveTag(ctx context.Context, tx *metadata.Tx, pushed event.Ev
 	moved.Kind, moved.Tag = event.TagCreated, tag
 	if previous != "" {
 		moved.Kind = event.TagMoved
-		if err := r.mayChange(ctx, tx, owner, []string{tag}); err != nil {
+		if err := mayChange(ctx, tx.Reader, owner, []string{tag}); err != nil {
 			return err
 		}
 	}

@@ -51,9 +51,6 @@ type Options struct {
 	SweepInterval time.Duration
 	// Record is given the events of pulls, which are not worth a write each; it does not wait. Nil gives them to nobody.
 	Record func(event.Event)
-	// Protect returns those of the tags of a repository that rules keep from being moved and deleted; it reads with the reader, which
-	// is the transaction of the change. Nil means that there are no rules.
-	Protect func(ctx context.Context, reader metadata.Reader, repository metadata.Repository, tags []string) ([]string, error)
 	// EnforceLimits tells whether projects are kept within their quotas for the moment; nil means that they are.
 	EnforceLimits func(ctx context.Context) bool
 }
@@ -64,11 +61,6 @@ func (o *Options) setDefaults() {
 	}
 	if o.EnforceLimits == nil {
 		o.EnforceLimits = func(context.Context) bool { return true }
-	}
-	if o.Protect == nil {
-		o.Protect = func(context.Context, metadata.Reader, metadata.Repository, []string) ([]string, error) {
-			return nil, nil
-		}
 	}
 	setDefault(&o.UploadExpiry, DefaultUploadExpiry)
 	setDefault(&o.Staleness, DefaultStaleness)
@@ -115,8 +107,7 @@ type Registry struct {
 	blobs     *cache[contentKey, metadata.Blob]
 
 	// places remembers where pages of lists began.
-	places  *cache[listOffset, listPlace]
-	protect func(ctx context.Context, reader metadata.Reader, repository metadata.Repository, tags []string) ([]string, error)
+	places *cache[listOffset, listPlace]
 	// pushed is told of manifests whose configs are not read yet.
 	pushed chan struct{}
 
@@ -146,10 +137,9 @@ func New(options Options) *Registry {
 		manifests: newCache[contentKey](options.Staleness, options.ManifestCacheBytes, func(m metadata.Manifest) int64 {
 			return int64(len(m.Payload)) + manifestOverhead
 		}, options.Clock),
-		blobs:   newCache[contentKey](options.Staleness, options.BlobCacheEntries, one, options.Clock),
-		places:  newCache[listOffset](placeLifetime, maxPlaces, func(listPlace) int64 { return 1 }, options.Clock),
-		protect: options.Protect,
-		pushed:  make(chan struct{}, 1),
+		blobs:  newCache[contentKey](options.Staleness, options.BlobCacheEntries, one, options.Clock),
+		places: newCache[listOffset](placeLifetime, maxPlaces, func(listPlace) int64 { return 1 }, options.Clock),
+		pushed: make(chan struct{}, 1),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop

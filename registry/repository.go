@@ -131,12 +131,8 @@ func (r *Registry) mayEmpty(ctx context.Context, repository metadata.Repository)
 		if err != nil || len(tags) == 0 {
 			return err
 		}
-		protected, err := r.protect(ctx, r.metadata.Reader, repository, tags)
-		if err != nil {
+		if err := mayChange(ctx, r.metadata.Reader, repository, tags); err != nil {
 			return err
-		}
-		if len(protected) > 0 {
-			return protectedError(repository.Name, protected[0])
 		}
 		last = tags[len(tags)-1]
 	}

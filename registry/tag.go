@@ -24,19 +24,6 @@ func (r *Registry) ArtifactTags(ctx context.Context, repository oci.Repository, 
 	return rows, total, artifactError(repository, reference, "list tags of", err)
 }
 
-// Protected returns those of the tags of a repository that rules keep from being moved and deleted.
-func (r *Registry) Protected(ctx context.Context, repository metadata.Repository, tags []string) (map[string]bool, error) {
-	if len(tags) == 0 {
-		return nil, nil
-	}
-	names, err := r.protect(ctx, r.metadata.Reader, repository, tags)
-	protected := make(map[string]bool, len(names))
-	for _, name := range names {
-		protected[name] = true
-	}
-	return protected, repositoryError(repository.Name, "read rules of", err)
-}
-
 // CreateTag lets a new tag stand for the artifact that the reference stands for. The error is a [*fault.Error]: NotFound for the
 // artifact, Conflict when the repository has the tag, Invalid when it cannot be a tag.
 func (r *Registry) CreateTag(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference, tag string) error {

@@ -8,10 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
-
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/policy/selector"
 )
 
 // MaxRules is how many rules a policy may have.
@@ -38,25 +37,6 @@ var Templates = []Template{LatestPushed, LatestPulled, PushedWithin, PulledWithi
 // Counted reports whether the template needs a number.
 func (t Template) Counted() bool { return t != Always }
 
-// Selector chooses names by a doublestar pattern, or those that it does not match.
-type Selector struct {
-	Pattern string
-	Exclude bool
-}
-
-// Validate returns a [*fault.Error] for a pattern that cannot be understood.
-func (s Selector) Validate() error {
-	if s.Pattern == "" || len(s.Pattern) > 1024 || !doublestar.ValidatePattern(s.Pattern) {
-		return fault.New(fault.Invalid, "pattern %q is none: * stands for a part of a name, ** for any, {a,b} for one of them", s.Pattern)
-	}
-	return nil
-}
-
-// Selects reports whether the name is chosen.
-func (s Selector) Selects(name string) bool {
-	return doublestar.MatchUnvalidated(s.Pattern, name) != s.Exclude
-}
-
 // Rule keeps some artifacts of some repositories.
 type Rule struct {
 	Disabled bool
@@ -64,8 +44,8 @@ type Rule struct {
 	// Number is of artifacts or of days, as the template says.
 	Number int
 	// Repositories selects by the name within the project.
-	Repositories Selector
-	Tags         Selector
+	Repositories selector.Selector
+	Tags         selector.Selector
 	// Untagged selects artifacts without a tag as well.
 	Untagged bool
 }

@@ -1,7 +1,6 @@
 package retention_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/policy/retention"
+	"github.com/berth-registry/berth/policy/selector"
 )
 
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -19,7 +19,7 @@ func daysAgo(n int) time.Time { return now.AddDate(0, 0, -n) }
 
 func digest(name string) oci.Digest { return oci.SHA256.FromString(name) }
 
-var all = retention.Selector{Pattern: "**"}
+var all = selector.Selector{Pattern: "**"}
 
 // kept returns the names of what the rules keep of a repository.
 func kept(t *testing.T, artifacts map[string]retention.Artifact, rules ...retention.Rule) []string {
@@ -54,7 +54,7 @@ func TestJudge_templates(t *testing.T) {
 		"dev":    {Tags: []string{"dev-1"}, PushedAt: daysAgo(3)},
 		"loose":  {PushedAt: daysAgo(2)},
 	}
-	versions := retention.Selector{Pattern: "v*"}
+	versions := selector.Selector{Pattern: "v*"}
 	for _, c := range []struct {
 		rule retention.Rule
 		want []string
@@ -65,16 +65,16 @@ func TestJudge_templates(t *testing.T) {
 		{retention.Rule{Template: retention.LatestPulled, Number: 1, Tags: versions}, []string{"middle"}},
 		{retention.Rule{Template: retention.PushedWithin, Number: 10, Tags: all}, []string{"dev", "middle", "new"}},
 		{retention.Rule{Template: retention.PulledWithin, Number: 30, Tags: all}, []string{"middle"}},
-		{retention.Rule{Template: retention.Always, Tags: retention.Selector{Pattern: "v*", Exclude: true}}, []string{"dev", "new"}},
-		{retention.Rule{Template: retention.Always, Tags: retention.Selector{Pattern: "{v1,dev-*}"}}, []string{"dev", "old"}},
+		{retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v*", Exclude: true}}, []string{"dev", "new"}},
+		{retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "{v1,dev-*}"}}, []string{"dev", "old"}},
 	} {
 		c.rule.Repositories = all
 		require.Equal(t, c.want, kept(t, artifacts, c.rule), c.rule.String())
 	}
 	both := kept(t, artifacts,
 		retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: versions, Repositories: all},
-		retention.Rule{Template: retention.Always, Tags: retention.Selector{Pattern: "v1"}, Repositories: retention.Selector{Pattern: "deep/*"}},
-		retention.Rule{Template: retention.Always, Tags: all, Repositories: retention.Selector{Pattern: "other/**"}},
+		retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v1"}, Repositories: selector.Selector{Pattern: "deep/*"}},
+		retention.Rule{Template: retention.Always, Tags: all, Repositories: selector.Selector{Pattern: "other/**"}},
 		retention.Rule{Disabled: true, Template: retention.Always, Tags: all, Repositories: all})
 	require.Equal(t, []string{"new", "old"}, both, "rules add up")
 }
@@ -83,7 +83,7 @@ func TestJudge_withoutRulesEverythingStays(t *testing.T) {
 	artifacts := map[string]retention.Artifact{"a": {Tags: []string{"x"}}, "b": {}}
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts))
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts, retention.Rule{Disabled: true, Template: retention.Always, Tags: all, Repositories: all}))
-	elsewhere := retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: all, Repositories: retention.Selector{Pattern: "elsewhere"}}
+	elsewhere := retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: all, Repositories: selector.Selector{Pattern: "elsewhere"}}
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts, elsewhere))
 }
 
@@ -101,7 +101,7 @@ func TestJudge_keepsWholeWhatItKeeps(t *testing.T) {
 		"of nothing here":  {PushedAt: daysAgo(5), Subject: digest("not here either")},
 		"loose":            {PushedAt: daysAgo(5)},
 	}
-	rule := retention.Rule{Template: retention.Always, Tags: retention.Selector{Pattern: "v*"}, Repositories: all}
+	rule := retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v*"}, Repositories: all}
 	want := []string{"amd64", "deep", "index", "nested", "of nothing here", "of the signature", "signature"}
 	require.Equal(t, want, kept(t, artifacts, rule))
 	rule.Untagged = true
@@ -130,16 +130,4 @@ func TestValidate(t *testing.T) {
 		require.Equal(t, fault.Invalid, fault.Of(bad.Validate()), name)
 	}
 	require.Equal(t, fault.Invalid, fault.Of(retention.Policy{Rules: slices.Repeat([]retention.Rule{good}, 16)}.Validate()))
-}
-
-func FuzzSelector(f *testing.F) {
-	for _, seed := range []string{"**", "v*", "{a,b}", "[a-z]", "\\", "{", "***", "[!"} {
-		f.Add(seed, "library/app")
-	}
-	f.Fuzz(func(t *testing.T, pattern, name string) {
-		s := retention.Selector{Pattern: pattern}
-		if s.Validate() == nil && s.Selects(name) == (retention.Selector{Pattern: pattern, Exclude: true}).Selects(name) {
-			t.Fatal(fmt.Sprintf("%q both selects and excludes %q", pattern, name))
-		}
-	})
 }
