@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/berth-registry/berth/oci"
@@ -102,15 +103,32 @@ func counts(reference oci.ManifestReference) bool {
 	return reference.Kind != oci.ReferenceManifest && !reference.Foreign()
 }
 
-// uncount calls remove, and then subtracts from the project's usage what of the digests none of its manifests needs any more. Others
+// uncount calls remove, and subtracts from the project's usage what of the digests none of its manifests needs any more. Others
 // that push or delete manifests with any of them wait until the transaction ends.
 func (t *Tx) uncount(ctx context.Context, projectID int64, digests []string, remove func() error) error {
 	released, err := t.release(ctx, projectID, digests, remove)
 	if err != nil {
 		return err
 	}
-	_, err = t.AddUsage(ctx, projectID, -released, false)
-	return err
+	if t.released == nil {
+		t.released = map[int64]int64{}
+	}
+	t.released[projectID] += released
+	return nil
+}
+
+// settle subtracts what was uncounted, at the end of the transaction: one that deletes much does not keep pushes waiting for the shard
+// in the meantime.
+func (t *Tx) settle(ctx context.Context) error {
+	for _, projectID := range slices.Sorted(maps.Keys(t.released)) {
+		if released := t.released[projectID]; released > 0 {
+			// A project that was deleted in the same transaction has no usage any more.
+			if _, err := t.exec(ctx, subtractUsage, projectID, t.shard(), released); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // release is uncount without the usage; it returns the bytes.

@@ -115,7 +115,11 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 	err = s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
 		tx := &session{Executor: executor}
 		defer func() { tx.fault = sql.ErrTxDone }()
-		if err := fn(ctx, &Tx{Reader: Reader{shared: s.shared, executor: tx}}); err != nil {
+		transaction := &Tx{Reader: Reader{shared: s.shared, executor: tx}}
+		if err := fn(ctx, transaction); err != nil {
+			return err
+		}
+		if err := transaction.settle(ctx); err != nil {
 			return err
 		}
 		return tx.fault
@@ -132,6 +136,8 @@ type Tx struct {
 	Reader
 	// chosen is the shard of usage that the transaction changes, nil before the first.
 	chosen *int64
+	// released are bytes that projects no longer hold, by their ids.
+	released map[int64]int64
 }
 
 // session is a transaction's executor until the first fault. PostgreSQL refuses statements after a fault, so that SQLite must
