@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
@@ -41,6 +43,29 @@ func (a *API) artifactRoutes() []Route {
 			Summary:    "Lists the signatures, SBOMs and attachments of an artifact",
 			Permission: inProject("accessory", policy.List), Statuses: []int{400, 401, 403, 404, 500},
 		}, a.listAccessories),
+		define(Route{
+			ID: "CopyArtifact", Tag: "artifact", Method: http.MethodPost, Path: repositoryPath + "/artifacts",
+			Summary:    "Copies an artifact of another repository to this one, with its accessories",
+			Permission: inProject("artifact", policy.Create), Statuses: []int{400, 401, 403, 404, 405, 409, 412, 500},
+		}, a.copyArtifact),
+		define(Route{
+			ID: "getAddition", Tag: "artifact", Method: http.MethodGet, Path: artifactPath + "/additions/{addition}",
+			Summary:    "Returns what else an artifact has to show: its history, a chart's values, a model's files, …",
+			Permission: inProject("artifact-addition", policy.Read), Statuses: []int{400, 401, 403, 404, 422, 500},
+		}, a.getAddition),
+		define(Route{
+			ID: "addLabel", Tag: "artifact", Method: http.MethodPost, Path: artifactPath + "/labels", Summary: "Attaches a label to an artifact",
+			Permission: inProject("artifact-label", policy.Create), Statuses: []int{400, 401, 403, 404, 409, 500},
+		}, a.addLabel),
+		define(Route{
+			ID: "removeLabel", Tag: "artifact", Method: http.MethodDelete, Path: artifactPath + "/labels/{label_id}",
+			Summary:    "Takes a label from an artifact",
+			Permission: inProject("artifact-label", policy.Delete), Statuses: []int{401, 403, 404, 409, 500},
+		}, a.removeLabel),
+		define(Route{
+			ID: "getIcon", Tag: "icon", Method: http.MethodGet, Path: "/icons/{digest}", Summary: "Returns the picture that an artifact brings along",
+			Permission: inSystem("icon", policy.Read), Statuses: []int{400, 404, 500},
+		}, a.getIcon),
 	}
 }
 
@@ -65,7 +90,7 @@ type artifact struct {
 	Tags              []tag                   `json:"tags"`
 	TagCount          int64                   `json:"tag_count" doc:"how many tags there are, of which at most 100 are given here"`
 	AdditionLinks     map[string]additionLink `json:"addition_links"`
-	Labels            []struct{}              `json:"labels"`
+	Labels            []label                 `json:"labels"`
 	Accessories       []accessory             `json:"accessories"`
 }
 
@@ -120,7 +145,7 @@ type withParts struct {
 }
 
 func (w withParts) with() registry.With {
-	return registry.With{Tags: w.WithTag == nil || *w.WithTag, Accessories: w.WithAccessory || w.WithSignature}
+	return registry.With{Tags: w.WithTag == nil || *w.WithTag, Accessories: w.WithAccessory || w.WithSignature, Labels: w.WithLabel}
 }
 
 func viewArtifact(row registry.Artifact, protected map[string]bool) artifact {
@@ -132,6 +157,12 @@ func viewArtifact(row registry.Artifact, protected map[string]bool) artifact {
 	}
 	if v.ExtraAttrs == nil {
 		v.ExtraAttrs = json.RawMessage("{}")
+	}
+	for _, name := range row.Additions() {
+		v.AdditionLinks[name] = additionLink{Href: artifactHref(row.Repository, row.Digest.String()) + "/additions/" + name}
+	}
+	for _, l := range row.Labels {
+		v.Labels = append(v.Labels, viewLabel(l))
 	}
 	for _, entry := range row.References {
 		v.References = append(v.References, viewReference(entry))
@@ -164,10 +195,10 @@ func viewAccessory(row metadata.Artifact, subjectID int64) accessory {
 }
 
 // artifactHref is the path of an artifact, with the slashes in the repository's name encoded twice.
-func artifactHref(repository oci.Repository, digest oci.Digest) string {
+func artifactHref(repository oci.Repository, reference string) string {
 	project := repository.Project()
 	name := repository.String()[len(project)+1:]
-	return Prefix + "/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(name)) + "/artifacts/" + digest.String()
+	return Prefix + "/projects/" + project + "/repositories/" + url.PathEscape(url.PathEscape(name)) + "/artifacts/" + reference
 }
 
 // listArtifactsOfProjectInput are the parameters of listArtifactsOfProject.
@@ -304,4 +335,124 @@ func (a *API) listAccessories(c *Call, in listOfArtifactInput) (Page[accessory],
 		return Page[accessory]{}, err
 	}
 	return NewPage(in.Paging, rows, total, func(row metadata.Artifact) accessory { return viewAccessory(row, 0) }), nil
+}
+
+// copyArtifactInput are the parameters of CopyArtifact.
+type copyArtifactInput struct {
+	inRepository
+	From string `query:"from" doc:"what is copied: project/repository:tag or project/repository@digest"`
+}
+
+func (a *API) copyArtifact(c *Call, in copyArtifactInput) (Created, error) {
+	target, err := in.repository(c)
+	if err != nil {
+		return Created{}, err
+	}
+	source, reference, err := parseNamed(in.From)
+	if err != nil {
+		return Created{}, err
+	}
+	if err := c.Authorize(policy.Pull, policy.Repository(source.Project())); err != nil {
+		return Created{}, err
+	}
+	if _, err := a.options.Registry.Copy(c.Context(), c.actor(), source, reference, target); err != nil {
+		return Created{}, err
+	}
+	return Created{Location: artifactHref(target, reference.String())}, nil
+}
+
+// parseNamed reads "project/repository:tag" or "project/repository@digest". The error is a [*fault.Error].
+func parseNamed(text string) (oci.Repository, oci.Reference, error) {
+	name, digest, found := strings.Cut(text, "@")
+	var reference oci.Reference
+	var err error
+	if found {
+		reference.Digest, err = oci.ParseDigest(digest)
+	} else {
+		name, reference.Tag, _ = strings.Cut(text, ":")
+		_, err = oci.ParseTag(reference.Tag)
+	}
+	repository, nameErr := oci.ParseRepository(name)
+	if err != nil || nameErr != nil || repository.Project() == "" {
+		return "", reference, fault.New(fault.Invalid, "from=%s: it must be project/repository:tag or project/repository@digest", text)
+	}
+	return repository, reference, nil
+}
+
+// getAdditionInput are the parameters of getAddition.
+type getAdditionInput struct {
+	inArtifact
+	Addition string `path:"addition"`
+}
+
+func (a *API) getAddition(c *Call, in getAdditionInput) (Raw, error) {
+	name, reference, err := in.artifact(c)
+	if err != nil {
+		return Raw{}, err
+	}
+	if !slices.Contains(additions, in.Addition) {
+		return Raw{}, unprocessable("addition must be one of %s", strings.Join(additions, ", "))
+	}
+	addition, err := a.options.Registry.Addition(c.Context(), name, reference, in.Addition)
+	return Raw{ContentType: addition.ContentType, Body: addition.Content}, err
+}
+
+// additions are all that an artifact of any kind may have.
+var additions = []string{
+	registry.AdditionHistory, registry.AdditionReadme, registry.AdditionValues, registry.AdditionDependencies, registry.AdditionLicense,
+	registry.AdditionFiles,
+}
+
+// addLabelInput are the parameters of addLabel; of the label, only its id counts.
+type addLabelInput struct {
+	inArtifact
+	Body struct {
+		ID int64 `json:"id"`
+	} `body:""`
+}
+
+func (a *API) addLabel(c *Call, in addLabelInput) (None, error) {
+	name, reference, err := in.artifact(c)
+	if err != nil {
+		return None{}, err
+	}
+	return None{}, a.options.Registry.LabelArtifact(c.Context(), c.actor(), name, reference, in.Body.ID)
+}
+
+// removeLabelInput are the parameters of removeLabel.
+type removeLabelInput struct {
+	inArtifact
+	LabelID int64 `path:"label_id"`
+}
+
+func (a *API) removeLabel(c *Call, in removeLabelInput) (None, error) {
+	name, reference, err := in.artifact(c)
+	if err != nil {
+		return None{}, err
+	}
+	return None{}, a.options.Registry.UnlabelArtifact(c.Context(), c.actor(), name, reference, in.LabelID)
+}
+
+// icon is a picture as clients read it.
+type icon struct {
+	ContentType string `json:"content-type"`
+	Content     []byte `json:"content" doc:"in base64"`
+}
+
+func (a *API) getIcon(c *Call, in struct {
+	Digest string `path:"digest"`
+}) (icon, error) {
+	digest, err := oci.ParseDigest(in.Digest)
+	if err != nil {
+		return icon{}, err
+	}
+	content, err := a.options.Registry.Icon(c.Context(), c.visibility(), digest)
+	if err != nil {
+		return icon{}, err
+	}
+	contentType := http.DetectContentType(content)
+	if !strings.HasPrefix(contentType, "image/") {
+		return icon{}, fault.New(fault.NotFound, "%s is no picture", digest)
+	}
+	return icon{contentType, content}, nil
 }

@@ -12,6 +12,7 @@ func (a *API) resources() [][]Route {
 		a.repositoryRoutes(),
 		a.artifactRoutes(),
 		a.tagRoutes(),
+		a.searchRoutes(),
 		a.sessionRoutes(),
 		a.auditRoutes(),
 		a.oidcRoutes(),

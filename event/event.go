@@ -18,6 +18,9 @@ const (
 
 	RepositoryUpdated Kind = "repository_updated"
 	RepositoryDeleted Kind = "repository_deleted"
+	// ArtifactLabelled and ArtifactUnlabelled tell of a label, which is the Subject.
+	ArtifactLabelled   Kind = "artifact_labelled"
+	ArtifactUnlabelled Kind = "artifact_unlabelled"
 
 	ProjectCreated  Kind = "project_created"
 	ProjectDeleted  Kind = "project_deleted"

@@ -39,6 +39,11 @@ var (
 	insertLink = define("link blob", `
 		INSERT INTO repository_blobs (repository_id, digest, created_at) VALUES ($1, $2, $3)
 		ON CONFLICT (repository_id, digest) DO NOTHING`)
+	insertLinksOf = define("link blobs of repository", `
+		INSERT INTO repository_blobs (repository_id, digest, created_at)
+		SELECT CAST($1 AS BIGINT), l.digest, CAST($4 AS BIGINT) FROM repository_blobs l
+		WHERE l.repository_id = $2 AND l.digest IN (SELECT value FROM {texts}($3{json})) ORDER BY l.digest
+		ON CONFLICT (repository_id, digest) DO NOTHING`)
 	linkOfBlob    = define("link of blob", `SELECT digest FROM repository_blobs WHERE repository_id = $1 AND digest = $2`)
 	blobReference = define("any reference to blob", `
 		SELECT kind FROM manifest_references WHERE repository_id = $1 AND digest = $2 AND kind IN ('config', 'layer') LIMIT 1`)
@@ -119,6 +124,20 @@ func (t *Tx) LinkBlob(ctx context.Context, repositoryID int64, digest oci.Digest
 		return err
 	}
 	return t.review(ctx, repositoryID, digest)
+}
+
+// LinkBlobsOf links those of the blobs that the one repository has to the other, as [Tx.LinkBlob] does.
+func (t *Tx) LinkBlobsOf(ctx context.Context, target, source int64, digests []oci.Digest) error {
+	list, err := json.Marshal(digests)
+	if err != nil {
+		return fmt.Errorf("link blobs: %w", err)
+	}
+	at := micros(now())
+	if _, err := t.exec(ctx, insertLinksOf, target, source, string(list), at); err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, insertReviewsOfBlobs, string(list), at, target)
+	return err
 }
 
 // UnlinkBlob takes a blob out of a repository. Its bytes stay until garbage collection finds them without any link. It returns

@@ -28,18 +28,19 @@ func TestStatements_useIndexes(t *testing.T) {
 		require.NoError(t, err, file)
 	}
 
-	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list,
-	// and what a push links or an operator has counted again.
+	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list
+	// or a search has found, and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
 		"repositories in view": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
+		"search repositories": true, "search visible repositories": true, "link blobs of repository": true,
 	}
-	// Counted and listed whole: uploads in progress, keys, the counts that projects have; and the events that the few followers have
-	// read, from the first on, up to a number.
+	// Counted and listed whole: uploads in progress, keys, the counts that projects have, and the names that are searched; and the
+	// events that the few followers have read, from the first on, up to a number.
 	walked := map[string]bool{
 		"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true,
 		"delete events that all have read": true, "counts of projects": true, "counts of projects in view": true, "used by all projects": true,
-		"stored": true,
+		"stored": true, "search repositories": true, "search visible repositories": true,
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"open": true, "joined": true, "m": true}

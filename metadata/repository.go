@@ -31,7 +31,7 @@ var (
 		LIMIT $2`)
 	insertReviewsOfBlobs = define("review blobs", `
 		INSERT INTO blob_reviews (repository_id, digest, since)
-		SELECT 0, value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
+		SELECT CAST($3 AS BIGINT), value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
 		ON CONFLICT (repository_id, digest) DO UPDATE SET since = excluded.since`)
 )
 
@@ -123,7 +123,7 @@ func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) ([]
 	if _, err := t.exec(ctx, deleteLinks, repositoryID, string(list)); err != nil {
 		return nil, err
 	}
-	_, err = t.exec(ctx, insertReviewsOfBlobs, string(list), micros(now()))
+	_, err = t.exec(ctx, insertReviewsOfBlobs, string(list), micros(now()), 0)
 	return digests, err
 }
 

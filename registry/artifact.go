@@ -16,6 +16,7 @@ import (
 const (
 	MaxShownTags        = 100
 	MaxShownAccessories = 100
+	maxShownLabels      = 100
 	maxListedReferences = 100
 )
 
@@ -28,11 +29,12 @@ type Artifact struct {
 	References []metadata.ListedManifest
 	// Accessories are the first, at most [MaxShownAccessories].
 	Accessories []metadata.Artifact
+	Labels      []metadata.Label
 }
 
 // With says what is wanted besides the artifact itself.
 type With struct {
-	Tags, Accessories bool
+	Tags, Accessories, Labels bool
 }
 
 // Artifacts returns a page of the artifacts, the newest first, and how many there are. Besides the fields of the listing one can
@@ -73,7 +75,7 @@ func (r *Registry) withAll(ctx context.Context, rows []metadata.Artifact, with W
 		if row.TagCount > 0 {
 			tagged = append(tagged, row.ID)
 		}
-		if row.MediaType == oci.MediaTypeImageIndex || row.MediaType == oci.MediaTypeDockerList {
+		if artifacts[i].index() {
 			indexes = append(indexes, row.ID)
 		}
 	}
@@ -83,6 +85,7 @@ func (r *Registry) withAll(ctx context.Context, rows []metadata.Artifact, with W
 	}
 	var tags map[int64][]metadata.ArtifactTag
 	var accessories map[int64][]metadata.Artifact
+	var labels map[int64][]metadata.Label
 	if with.Tags {
 		if tags, err = r.metadata.TagsOf(ctx, tagged, MaxShownTags); err != nil {
 			return nil, err
@@ -93,9 +96,14 @@ func (r *Registry) withAll(ctx context.Context, rows []metadata.Artifact, with W
 			return nil, err
 		}
 	}
+	if with.Labels {
+		if labels, err = r.metadata.LabelsOf(ctx, ids, maxShownLabels); err != nil {
+			return nil, err
+		}
+	}
 	for i := range artifacts {
 		a := &artifacts[i]
-		a.Tags, a.References, a.Accessories = tags[a.ID], listed[a.ID], accessories[a.ID]
+		a.Tags, a.References, a.Accessories, a.Labels = tags[a.ID], listed[a.ID], accessories[a.ID], labels[a.ID]
 	}
 	return artifacts, nil
 }
