@@ -228,7 +228,9 @@ func TestLabels_ofArtifacts(t *testing.T) {
 		require.Equal(t, 1, filter(fmt.Sprintf("labels=(%d %d)", ids[0], ids[1])))
 		require.Equal(t, 2, filter(fmt.Sprintf("labels={%d %d}", ids[0], ids[1])))
 		require.Equal(t, 2, filter(fmt.Sprintf("labels=%d", ids[1])))
-		var labelled struct{ Labels []struct{ Name, Scope string } }
+		var labelled struct {
+			Labels []struct{ Name, Scope string }
+		}
 		admin.Must(t, http.StatusOK, http.MethodGet, appArtifacts+"/v1?with_label=true", nil).JSON(t, &labelled)
 		require.Len(t, labelled.Labels, 2)
 		require.Equal(t, "g", labelled.Labels[0].Scope)
