@@ -135,36 +135,20 @@ func seedDatabase(ctx context.Context, path string, digest oci.Digest, tags, rep
 		return err
 	}
 	now := time.Now()
-	inBatches := func(n int, write func(ctx context.Context, tx *metadata.Tx, i int) error) error {
-		const batch = 5000
-		for from := 0; from < n; from += batch {
-			if err := store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-				for i := from; i < min(from+batch, n); i++ {
-					if err := write(ctx, tx, i); err != nil {
-						return err
-					}
-				}
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := inBatches(tags, func(ctx context.Context, tx *metadata.Tx, i int) error {
+	if err := batches(ctx, store, tags, func(ctx context.Context, tx *metadata.Tx, i int) error {
 		_, err := tx.PutTag(ctx, home.ID, fmt.Sprintf("seed-%07d", i), digest, now)
 		return err
 	}); err != nil {
 		return fmt.Errorf("seed tags: %w", err)
 	}
-	if err := inBatches(repositories, func(ctx context.Context, tx *metadata.Tx, i int) error {
+	if err := batches(ctx, store, repositories, func(ctx context.Context, tx *metadata.Tx, i int) error {
 		_, err := tx.EnsureRepository(ctx, home.ProjectID, oci.Repository(fmt.Sprintf("library/repository-%07d", i)))
 		return err
 	}); err != nil {
 		return fmt.Errorf("seed repositories: %w", err)
 	}
 	subject := oci.Digest(digestOf([]byte("subject")))
-	return inBatches(referrers, func(ctx context.Context, tx *metadata.Tx, i int) error {
+	return batches(ctx, store, referrers, func(ctx context.Context, tx *metadata.Tx, i int) error {
 		payload := manifestOf(fmt.Sprint(i), subject.String(), []byte("{}"))
 		_, _, err := tx.PutManifest(ctx, metadata.Manifest{
 			RepositoryID: home.ID, Digest: oci.Digest(digestOf(payload)), MediaType: manifestType, ArtifactType: "application/x",

@@ -32,12 +32,16 @@ const password = "Bench-Passw0rd"
 
 // server is a process under measurement.
 type server struct {
-	name   string
-	cmd    *exec.Cmd
-	base   string // URL without a trailing slash
-	token  string
+	name  string
+	cmd   *exec.Cmd
+	base  string // URL without a trailing slash
+	token string
+	// basic sends the administrator's name and password instead of the token, as the API wants.
+	basic  bool
 	client *http.Client
 	log    string
+	// after stops what the process stands on; nil where that is nothing.
+	after func()
 }
 
 func freePort() (int, error) {
@@ -112,6 +116,9 @@ func (s *server) stop() {
 	case <-time.After(10 * time.Second):
 		_ = s.cmd.Process.Kill()
 		<-done
+	}
+	if s.after != nil {
+		s.after()
 	}
 }
 
@@ -382,7 +389,10 @@ func (s *server) do(ctx context.Context, method, path string, body io.Reader, le
 		request.ContentLength = length
 	}
 	maps.Copy(request.Header, header)
-	if s.token != "" {
+	switch {
+	case s.basic:
+		request.SetBasicAuth("admin", password)
+	case s.token != "":
 		request.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	response, err := s.client.Do(request)
