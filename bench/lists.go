@@ -229,8 +229,10 @@ func (b *bench) startPostgres(dir string) (string, func(), error) {
 		return "", nil, err
 	}
 	cluster := filepath.Join(dir, "cluster")
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL runs as another user and has to get through
-		return "", nil, err
+	for _, way := range []string{b.dir, dir} { // PostgreSQL runs as another user and has to get through
+		if err := os.Chmod(way, 0o711); err != nil { //nolint:gosec // as above
+			return "", nil, err
+		}
 	}
 	if err := os.MkdirAll(cluster, 0o700); err != nil {
 		return "", nil, err
