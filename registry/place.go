@@ -34,19 +34,39 @@ func turnTo[T interface{ Place() metadata.Place }](r *Registry, name string, q m
 	}
 	list := name + fmt.Sprint(q.Conditions)
 	place, _, known := r.places.get(listOffset{list, q.Offset})
-	if known {
+	switch {
+	case known:
 		q.After = place.row
+	case q.Offset > 0 && q.Limit > 0:
+		// Somebody jumped here: the row before is read as well, so that who asks again need not count from the beginning.
+		rows, total, err := read(metadata.Query{Conditions: q.Conditions, Offset: q.Offset - 1, Limit: q.Limit + 1})
+		if err != nil || len(rows) == 0 {
+			return rows, total, err
+		}
+		r.rememberPlace(listOffset{list, q.Offset}, rows[0].Place(), total)
+		return turned(r, list, q, rows[1:], total)
 	}
 	rows, total, err := read(q)
 	if err == nil && known && total < place.total {
 		q.After = nil
 		rows, total, err = read(q)
 	}
-	if err != nil || len(rows) == 0 || int64(len(rows)) < q.Limit {
+	if err != nil {
 		return rows, total, err
 	}
-	next := listOffset{list, q.Offset + int64(len(rows))}
-	_, epoch, _ := r.places.get(next)
-	r.places.put(next, listPlace{rows[len(rows)-1].Place(), total}, epoch)
+	return turned(r, list, q, rows, total)
+}
+
+// turned remembers where the page after this one begins.
+func turned[T interface{ Place() metadata.Place }](r *Registry, list string, q metadata.Query, rows []T, total int64) ([]T, int64, error) {
+	if len(rows) > 0 && int64(len(rows)) >= q.Limit {
+		r.rememberPlace(listOffset{list, q.Offset + int64(len(rows))}, rows[len(rows)-1].Place(), total)
+	}
 	return rows, total, nil
+}
+
+// rememberPlace remembers the row before an offset.
+func (r *Registry) rememberPlace(at listOffset, row metadata.Place, total int64) {
+	_, epoch, _ := r.places.get(at)
+	r.places.put(at, listPlace{row, total}, epoch)
 }
