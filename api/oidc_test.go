@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,6 +119,58 @@ func TestOIDC_autoOnboardingWithGroups(t *testing.T) {
 			require.Len(t, groups, 1)
 			require.Equal(t, "berth-ops", groups[0].Name)
 			require.Equal(t, "new@example.org", user(t, server, "clara").Email)
+		})
+	}
+}
+
+func TestOIDC_groupsCountAtOnce(t *testing.T) {
+	server, provider := startOIDC(t, "sqlite", nil, clara)
+	addProjects(t, server, "secret")
+	b := newBrowser(t, server)
+	b.loginOIDC(t, provider, "clara")
+	member := clara
+	member.Claims = map[string]any{"groups": []string{"devs"}}
+	provider.Set(member)
+	newBrowser(t, server).loginOIDC(t, provider, "clara")
+	server.Write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		group, err := tx.UserGroupByKey(ctx, metadata.GroupOIDC, "devs")
+		if err != nil {
+			return err
+		}
+		project, err := tx.Project(ctx, "secret")
+		if err != nil {
+			return err
+		}
+		_, err = tx.SetMember(ctx, metadata.Member{ProjectID: project.ID, GroupID: group.ID, RoleID: 2})
+		return err
+	})
+	server.Policy.Invalidate("secret")
+	require.True(t, b.canRead(t, "secret"))
+	provider.Set(clara)
+	newBrowser(t, server).loginOIDC(t, provider, "clara")
+	require.False(t, b.canRead(t, "secret"), "who has left a group has left it")
+}
+
+func TestOIDC_firstLoginsAtOnce(t *testing.T) {
+	for _, engine := range apitest.Engines {
+		t.Run(engine, func(t *testing.T) {
+			server, provider := startOIDC(t, engine, nil, clara)
+			const tabs = 6
+			browsers, backs := make([]*browser, tabs), make([]string, tabs)
+			for i := range tabs {
+				browsers[i] = newBrowser(t, server)
+				backs[i] = provider.Login(t, browsers[i].leave(t, ""), "clara").RequestURI()
+			}
+			var group sync.WaitGroup
+			locations := make([]string, tabs)
+			for i := range tabs {
+				group.Go(func() { locations[i] = browsers[i].do(t, http.MethodGet, backs[i], nil).Header.Get("Location") })
+			}
+			group.Wait()
+			for i := range tabs {
+				require.Equal(t, "/", locations[i])
+				require.Equal(t, http.StatusForbidden, browsers[i].do(t, http.MethodGet, api.Prefix+"/projects/absent", nil).Status)
+			}
 		})
 	}
 }

@@ -156,7 +156,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	})
 	people := oidc.New(oidc.Options{
 		Store: store, Settings: configuration, Accounts: accounts, Sessions: sessions, Box: box,
-		Authorities: settings.trusted("oidc"), Logger: s.logger,
+		Authorities: settings.trusted("oidc"), Moved: groupsChanged, Logger: s.logger,
 	})
 	gate, err := auth.New(auth.Options{
 		Login: login, IDTokens: people, Accounts: accounts, Tokens: tokens, Policy: authorizer, ExternalURL: settings.externalURL,

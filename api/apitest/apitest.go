@@ -105,7 +105,9 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	})
 	require.NoError(t, err)
 	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
-	s.OIDC = oidc.New(oidc.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box})
+	s.OIDC = oidc.New(oidc.Options{
+		Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box, Moved: func() { s.Policy.Invalidate("") },
+	})
 	s.Registry = openRegistry(t, s.Store)
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,

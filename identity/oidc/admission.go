@@ -25,8 +25,9 @@ type waiting struct {
 
 // admit lets a proven person in: with a session when they are a user or can become one right away, else to the choice of a name.
 func (p *People) admit(ctx context.Context, actor event.Actor, auto bool, a attempt, person person, former string) (Outcome, error) {
-	outcome := Outcome{Name: person.Name, Back: a.Back}
-	err := p.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	var outcome Outcome
+	moved := false
+	err := p.settled(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		outcome = Outcome{Name: person.Name, Back: a.Back}
 		err := tx.UseOIDCState(ctx, hash(a.State), a.Expires)
 		if errors.Is(err, metadata.ErrExists) {
@@ -45,7 +46,7 @@ func (p *People) admit(ctx context.Context, actor event.Actor, auto bool, a atte
 			return err
 		}
 		if known || auto && !outcome.Taken && local.CheckName(person.Name) == nil {
-			outcome.Session, err = p.enter(ctx, tx, actor, person, person.Name, former)
+			outcome.Session, moved, err = p.enter(ctx, tx, actor, person, person.Name, former)
 			return err
 		}
 		outcome.Onboarding, err = p.wait(ctx, tx, waiting{person, a.Back})
@@ -58,15 +59,26 @@ func (p *People) admit(ctx context.Context, actor event.Actor, auto bool, a atte
 	if err != nil {
 		return Outcome{}, p.refused(err)
 	}
-	p.entered(former)
+	p.entered(former, moved)
 	return outcome, nil
+}
+
+// settled runs a transaction, and again when somebody else has taken a name that was free in it: it may have been the same person, in
+// another tab.
+func (p *People) settled(ctx context.Context, fn func(ctx context.Context, tx *metadata.Tx) error) error {
+	err := p.options.Store.Tx(ctx, fn)
+	if fault.Of(err) == fault.Conflict {
+		err = p.options.Store.Tx(ctx, fn)
+	}
+	return err
 }
 
 // Onboard lets a person in under the name that they have chosen, with the token of [Outcome]. It returns the token of their session
 // and where they want to be. The error is a [*fault.Error]; when the name cannot be had, of the kind Invalid or Conflict, they can
 // try another one with the same token.
 func (p *People) Onboard(ctx context.Context, actor event.Actor, token, name, former string) (begun, back string, err error) {
-	err = p.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	moved := false
+	err = p.settled(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		sealed, err := tx.TakeOIDCOnboarding(ctx, hash(token), p.options.Now())
 		if errors.Is(err, metadata.ErrNotFound) {
 			return fault.New(fault.Precondition, "nobody waits for a name in this browser, or they have waited too long: log in again")
@@ -86,13 +98,13 @@ func (p *People) Onboard(ctx context.Context, actor event.Actor, token, name, fo
 			return fault.Because(err, fault.Invalid, "%s", err)
 		}
 		back = w.Back
-		begun, err = p.enter(ctx, tx, actor, w.Person, name, former)
+		begun, moved, err = p.enter(ctx, tx, actor, w.Person, name, former)
 		return err
 	})
 	if err != nil {
 		return "", "", p.refused(err)
 	}
-	p.entered(former)
+	p.entered(former, moved)
 	return begun, back, nil
 }
 
@@ -107,22 +119,24 @@ func (p *People) wait(ctx context.Context, tx *metadata.Tx, w waiting) (token st
 	return token, tx.PutOIDCOnboarding(ctx, hash(token), sealed, p.options.Now().Add(OnboardingLifetime))
 }
 
-// enter brings the person's user up to date, or makes one with the name, and begins a session.
-func (p *People) enter(ctx context.Context, tx *metadata.Tx, actor event.Actor, person person, name, former string) (token string, err error) {
+// enter brings the person's user up to date, or makes one with the name, and begins a session. It reports whether their groups have
+// changed.
+func (p *People) enter(ctx context.Context, tx *metadata.Tx, actor event.Actor, person person, name, former string) (token string, moved bool, err error) {
 	user, err := tx.UserByExternalID(ctx, Source, externalID(person.Issuer, person.Subject))
 	switch {
 	case errors.Is(err, metadata.ErrNotFound):
 		user, err = p.create(ctx, tx, actor, person, name)
 	case err == nil:
-		user, err = p.update(ctx, tx, actor, user.ID, person)
+		user, moved, err = p.update(ctx, tx, actor, user.ID, person)
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	actor.Name, actor.Credential = user.Name, credential
-	return p.options.Sessions.Begin(ctx, tx, actor, session.Beginning{
+	token, err = p.options.Sessions.Begin(ctx, tx, actor, session.Beginning{
 		UserID: user.ID, CredentialVersion: user.CredentialVersion, Former: former, IDToken: person.IDToken,
 	})
+	return token, moved, err
 }
 
 func (p *People) create(ctx context.Context, tx *metadata.Tx, actor event.Actor, person person, name string) (metadata.User, error) {
@@ -143,29 +157,29 @@ func (p *People) create(ctx context.Context, tx *metadata.Tx, actor event.Actor,
 	return user, p.tell(ctx, tx, actor, event.UserCreated, user.Name)
 }
 
-func (p *People) update(ctx context.Context, tx *metadata.Tx, actor event.Actor, id int64, person person) (metadata.User, error) {
-	user, err := tx.LockUserByID(ctx, id)
+func (p *People) update(ctx context.Context, tx *metadata.Tx, actor event.Actor, id int64, person person) (user metadata.User, moved bool, err error) {
+	user, err = tx.LockUserByID(ctx, id)
 	if err != nil {
-		return metadata.User{}, err
+		return metadata.User{}, false, err
 	}
 	if user.ShutOut() {
-		return metadata.User{}, fault.New(fault.Forbidden, "the account %q is disabled", user.Name)
+		return metadata.User{}, false, fault.New(fault.Forbidden, "the account %q is disabled", user.Name)
 	}
 	before := user
 	user.Email, user.RealName, user.DirectoryAdmin = person.Email, person.RealName, person.Admin
 	changed := user != before
 	user.DirectoryReadAt = p.options.Now()
 	if user, err = tx.UpdateUser(ctx, user); err != nil {
-		return metadata.User{}, err
+		return metadata.User{}, false, err
 	}
-	moved, err := p.join(ctx, tx, user.ID, person)
+	moved, err = p.join(ctx, tx, user.ID, person)
 	if err != nil {
-		return metadata.User{}, err
+		return metadata.User{}, false, err
 	}
 	if changed || moved {
 		err = p.tell(ctx, tx, actor, event.UserUpdated, user.Name)
 	}
-	return user, err
+	return user, moved, err
 }
 
 // join makes the person a member of exactly the groups that the provider has told.
@@ -188,8 +202,11 @@ func (p *People) tell(ctx context.Context, tx *metadata.Tx, actor event.Actor, k
 }
 
 // entered makes what a login has changed count at once in this process.
-func (p *People) entered(former string) {
+func (p *People) entered(former string, moved bool) {
 	p.options.Accounts.Forget()
+	if moved {
+		p.options.Moved()
+	}
 	if former != "" {
 		p.options.Sessions.Forget()
 	}

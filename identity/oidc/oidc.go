@@ -30,7 +30,7 @@ const (
 	OnboardingLifetime = 15 * time.Minute
 )
 
-// Options set [People] up. All but Authorities, Now and Logger are required.
+// Options set [People] up. All but Authorities, Moved, Now and Logger are required.
 type Options struct {
 	Store    *metadata.Store
 	Settings *setting.Settings
@@ -40,6 +40,8 @@ type Options struct {
 	Box *secret.Box
 	// Authorities are those whose certificate the provider may have; nil means the system's.
 	Authorities *x509.CertPool
+	// Moved is told that somebody's groups have changed; nil tells nobody.
+	Moved func()
 	// Now is the clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -55,6 +57,9 @@ type People struct {
 func New(options Options) *People {
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.Moved == nil {
+		options.Moved = func() {}
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
