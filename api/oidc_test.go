@@ -309,6 +309,13 @@ func TestOIDC_stateIsBoundToTheBrowserAndGoodOnce(t *testing.T) {
 		requireRefusal(t, attacker.do(t, http.MethodGet, "/c/oidc/callback?"+query.Encode(), nil), http.StatusBadRequest, "BAD_REQUEST")
 		require.Empty(t, attacker.cookie(t, "sid"), name)
 	}
+	_, sealed, found := strings.Cut(attacker.cookieHeader(t, "/c/oidc/callback"), "=")
+	require.True(t, found)
+	renamed := back.Query()
+	renamed.Set("state", "AAAA")
+	requireRefusal(t, newBrowser(t, server).do(t, http.MethodGet, "/c/oidc/callback?"+renamed.Encode(), nil, "Cookie", "oidc_AAAA="+sealed),
+		http.StatusBadRequest, "BAD_REQUEST")
+
 	query := back.Query()
 	query.Set("error", "access_denied<script>")
 	answer := attacker.do(t, http.MethodGet, "/c/oidc/callback?"+query.Encode(), nil, "Accept", "text/html")

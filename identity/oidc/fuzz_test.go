@@ -12,30 +12,13 @@ import (
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/oidc"
-	"github.com/berth-registry/berth/identity/session"
-	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
-	"github.com/berth-registry/berth/secret"
-	"github.com/berth-registry/berth/setting"
 )
 
-// people has a provider that nobody answers for, so that what gets as far as asking it is an error of another kind.
-func people(t testing.TB) *oidc.People {
-	t.Helper()
-	store := sqlitetest.Open(t)
-	box, err := secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
-	require.NoError(t, err)
-	settings := setting.New(setting.Options{Store: store, Box: box, Pinned: map[*setting.Key]any{
-		setting.OIDCEndpoint: "http://127.0.0.1:1", setting.OIDCClientID: "berth",
-	}})
-	accounts := identity.NewAccounts(store, nil)
-	return oidc.New(oidc.Options{
-		Store: store, Settings: settings, Accounts: accounts, Box: box,
-		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: settings, Box: box}),
-	})
-}
+// nobody is a provider that does not answer, so that what gets as far as asking it is an error of another kind.
+const nobody = "http://127.0.0.1:1"
 
 func FuzzFinish(f *testing.F) {
-	p := people(f)
+	p := newPeople(f, nobody, nil)
 	f.Add("", "")
 	f.Add("AQ", "state=x&code=y")
 	f.Add(base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\x01", 200))), "error=access_denied&state=")
@@ -51,7 +34,7 @@ func FuzzFinish(f *testing.F) {
 }
 
 func FuzzAuthenticateToken(f *testing.F) {
-	p := people(f)
+	p := newPeople(f, nobody, nil)
 	encode := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	f.Add("")
 	f.Add("a.b.c")
