@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
-	"registry/...":  {"oci", "event", "fault", "secret", "storage", "metadata", "identity", "policy/...", "registry/..."},
+	"registry/...":  {"oci", "event", "fault", "secret", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
 	"replicate/...": {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
 	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
@@ -209,5 +210,54 @@ func pushUntilDone(t *testing.T, r *registry.Registry, repository oci.Repository
 		}
 		require.NoError(t, err)
 		return
+	}
+}
+
+func TestCollecting_untagged(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	kept := artifact(t, r, "library/a", "v1", "tagged")
+	loose := artifact(t, r, "library/a", "moved", "loose")
+	artifact(t, r, "library/a", "moved", "tagged by now")
+	child := artifact(t, r, "library/a", "child", "listed")
+	index := `{"schemaVersion":2,"mediaType":"` + oci.MediaTypeImageIndex + `","manifests":[{"mediaType":"` + oci.MediaTypeImageManifest +
+		`","digest":"` + child.String() + `","size":1}]}`
+	_, err := r.PutManifest(ctx, alice, registry.Push{
+		Repository: "library/a", Reference: oci.Reference{Tag: "index"}, ContentType: oci.MediaTypeImageIndex, Payload: []byte(index),
+	})
+	require.NoError(t, err)
+	require.NoError(t, r.DeleteTag(ctx, alice, "library/a", oci.Reference{Digest: child}, "child"))
+
+	work := jobs.New(jobs.Options{
+		Store: h.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
+		Kinds: []jobs.Kind{registry.Collecting(r, 0)},
+	})
+	defer func() { require.NoError(t, work.Close()) }()
+	run := func(p registry.CollectionParameters) string {
+		t.Helper()
+		h.clock.advance(time.Second)
+		execution, err := work.Submit(ctx, jobs.Submission{Kind: registry.CollectionKind, Cause: jobs.CauseManual, Parameters: p})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			execution, err = h.store.Execution(ctx, execution.ID)
+			return err == nil && execution.Status == metadata.StatusSuccess
+		}, 20*time.Second, 10*time.Millisecond)
+		tasks, err := h.store.Tasks(ctx, execution.ID)
+		require.NoError(t, err)
+		said, err := h.store.TaskLog(ctx, tasks[0].ID)
+		require.NoError(t, err)
+		return said
+	}
+	require.Contains(t, run(registry.CollectionParameters{DeleteUntagged: true, DryRun: true}), "would delete library/a@"+loose.String())
+	_, err = r.Manifest(ctx, "library/a", oci.Reference{Digest: loose})
+	require.NoError(t, err)
+	said := run(registry.CollectionParameters{DeleteUntagged: true})
+	require.Contains(t, said, "deleted library/a@"+loose.String())
+	require.Contains(t, said, "freed 1 with 5 B")
+	_, err = r.Manifest(ctx, "library/a", oci.Reference{Digest: loose})
+	require.True(t, oci.HasCode(err, oci.CodeManifestUnknown))
+	for _, digest := range []oci.Digest{kept, child} {
+		_, err = r.Manifest(ctx, "library/a", oci.Reference{Digest: digest})
+		require.NoError(t, err)
 	}
 }
