@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -220,6 +221,11 @@ func memory(b *bench) ([]finding, error) {
 }
 
 func (b *bench) memoryOf(name string, options berthOptions, perPush float64) (finding, error) {
+	var err error
+	if options.dir, err = os.MkdirTemp(b.dir, "berth-"); err != nil {
+		return finding{}, err
+	}
+	defer os.RemoveAll(options.dir) // 64 GiB, in a large run
 	s, err := b.startBerth(options)
 	if err != nil {
 		return finding{}, err

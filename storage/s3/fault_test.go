@@ -65,84 +65,94 @@ func requireObject(t testing.TB, backend storage.Backend, key string, want []byt
 // TestPush_throughAPassingFault has no caller notice what passes at once.
 func TestPush_throughAPassingFault(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
-		config, proxy := behindProxy(t, server)
-		backend := open(t, config)
-		faults := map[string]func(http.ResponseWriter, *http.Request, http.Handler){
-			"slow down":           faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown"),
-			"slow down for 1 s":   faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown", "Retry-After", "1"),
-			"internal error":      faultproxy.Answer(http.StatusInternalServerError, "InternalError"),
-			"gateway time-out":    faultproxy.Answer(http.StatusGatewayTimeout, ""),
-			"no answer":           proxy.Stall,
-			"request not read":    proxy.StallBody,
-			"cut in the request":  faultproxy.CutRequest(100_000),
-			"cut before answer":   faultproxy.LoseResponse,
-			"cut in the answer":   faultproxy.CutResponse(20),
-			"empty entity tag":    faultproxy.WrongETag(""),
-			"foreign entity tag":  faultproxy.WrongETag(`"0123456789abcdef0123456789abcdef"`),
-			"unusual entity tag":  faultproxy.WrongETag(`"nonsense"`),
-			"request in disorder": faultproxy.Answer(http.StatusBadRequest, "IncompleteBody"),
-		}
-		for name, act := range faults {
-			for operation, length := range map[string]int{
-				faultproxy.PutObject: 100_000, faultproxy.CreateMultipartUpload: 9 * mebibyte,
-				faultproxy.UploadPart: 20 * mebibyte, faultproxy.CompleteMultipartUpload: 9 * mebibyte,
-			} {
-				t.Run(name+" to "+operation, func(t *testing.T) {
-					proxy.Inject(faultproxy.Fault{Operation: operation, Times: 1, Act: act})
-					defer proxy.Clear()
-					content := storagetest.Content(1, length)
-					key, err := push(t, backend, bytes.NewReader(content))
-					require.NoError(t, err)
-					requireObject(t, backend, key, content)
-				})
-			}
+		for name, act := range map[string]func(proxy *faultproxy.Proxy) act{
+			"slow down":           always(faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown")),
+			"slow down for 1 s":   always(faultproxy.Answer(http.StatusServiceUnavailable, "SlowDown", "Retry-After", "1")),
+			"internal error":      always(faultproxy.Answer(http.StatusInternalServerError, "InternalError")),
+			"gateway time-out":    always(faultproxy.Answer(http.StatusGatewayTimeout, "")),
+			"no answer":           func(proxy *faultproxy.Proxy) act { return proxy.Stall },
+			"request not read":    func(proxy *faultproxy.Proxy) act { return proxy.StallBody },
+			"cut in the request":  always(faultproxy.CutRequest(100_000)),
+			"cut before answer":   always(faultproxy.LoseResponse),
+			"cut in the answer":   always(faultproxy.CutResponse(20)),
+			"empty entity tag":    always(faultproxy.WrongETag("")),
+			"foreign entity tag":  always(faultproxy.WrongETag(`"0123456789abcdef0123456789abcdef"`)),
+			"unusual entity tag":  always(faultproxy.WrongETag(`"nonsense"`)),
+			"request in disorder": always(faultproxy.Answer(http.StatusBadRequest, "IncompleteBody")),
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				config, proxy := behindProxy(t, server)
+				backend := open(t, config)
+				for operation, length := range map[string]int{
+					faultproxy.PutObject: 100_000, faultproxy.CreateMultipartUpload: 9 * mebibyte,
+					faultproxy.UploadPart: 20 * mebibyte, faultproxy.CompleteMultipartUpload: 9 * mebibyte,
+				} {
+					t.Run(operation, func(t *testing.T) {
+						proxy.Inject(faultproxy.Fault{Operation: operation, Times: 1, Act: act(proxy)})
+						defer proxy.Clear()
+						content := storagetest.Content(1, length)
+						key, err := push(t, backend, bytes.NewReader(content))
+						require.NoError(t, err)
+						requireObject(t, backend, key, content)
+					})
+				}
+			})
 		}
 	})
 }
 
+// act is what a proxy does to a request.
+type act = func(w http.ResponseWriter, r *http.Request, forward http.Handler)
+
+// always is an act that is no matter of the proxy.
+func always(a act) func(*faultproxy.Proxy) act { return func(*faultproxy.Proxy) act { return a } }
+
 // TestUpload_goesOnAfterTheFault has the fault last longer than the backend's patience.
 func TestUpload_goesOnAfterTheFault(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
-		config, proxy := behindProxy(t, server)
-		backend := open(t, config)
-		for _, fault := range []struct {
-			name  string
-			act   func(http.ResponseWriter, *http.Request, http.Handler)
+		for name, fault := range map[string]struct {
+			act   func(*faultproxy.Proxy) act
 			want  error
 			after time.Duration
 		}{
-			{"slow down", faultproxy.Answer(503, "SlowDown", "Retry-After", "17"), nil, 17 * time.Second},
-			{"no answer", proxy.Stall, nil, 0},
-			{"cut", faultproxy.CutRequest(1000), nil, 0},
-			{"bucket missing", faultproxy.Answer(404, "NoSuchBucket"), storage.ErrDenied, 0},
-			{"access denied", faultproxy.Answer(403, "AccessDenied"), storage.ErrDenied, 0},
-			{"quota", faultproxy.Answer(403, "QuotaExceeded"), storage.ErrNoSpace, 0},
-			{"disk full", faultproxy.Answer(507, "XMinioStorageFull"), storage.ErrNoSpace, 0},
+			"slow down":      {always(faultproxy.Answer(503, "SlowDown", "Retry-After", "17")), nil, 17 * time.Second},
+			"no answer":      {func(proxy *faultproxy.Proxy) act { return proxy.Stall }, nil, 0},
+			"cut":            {always(faultproxy.CutRequest(1000)), nil, 0},
+			"bucket missing": {always(faultproxy.Answer(404, "NoSuchBucket")), storage.ErrDenied, 0},
+			"access denied":  {always(faultproxy.Answer(403, "AccessDenied")), storage.ErrDenied, 0},
+			"quota":          {always(faultproxy.Answer(403, "QuotaExceeded")), storage.ErrNoSpace, 0},
+			"disk full":      {always(faultproxy.Answer(507, "XMinioStorageFull")), storage.ErrNoSpace, 0},
 		} {
-			for _, operation := range []string{faultproxy.CreateMultipartUpload, faultproxy.UploadPart} {
-				t.Run(fault.name+" to "+operation, func(t *testing.T) {
-					defer proxy.Clear()
-					proxy.Inject(faultproxy.Fault{Operation: operation, Act: fault.act})
-					content := storagetest.Content(2, 40*mebibyte)
-					upload, err := backend.Begin(t.Context())
-					require.NoError(t, err)
-					defer upload.Close()
-					reader := bytes.NewReader(content)
-					n, err := upload.Append(t.Context(), reader)
-					requireFault(t, err, fault.want, fault.after)
-					require.Equal(t, n, upload.Offset())
-					require.EqualValues(t, len(content)-reader.Len(), n, "every byte that was read is taken")
-					_, err = upload.Suspend(t.Context())
-					requireFault(t, err, fault.want, fault.after)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				config, proxy := behindProxy(t, server)
+				backend := open(t, config)
+				for _, operation := range []string{faultproxy.CreateMultipartUpload, faultproxy.UploadPart} {
+					t.Run(operation, func(t *testing.T) {
+						defer proxy.Clear()
+						proxy.Inject(faultproxy.Fault{Operation: operation, Act: fault.act(proxy)})
+						content := storagetest.Content(2, 40*mebibyte)
+						upload, err := backend.Begin(t.Context())
+						require.NoError(t, err)
+						defer upload.Close()
+						reader := bytes.NewReader(content)
+						n, err := upload.Append(t.Context(), reader)
+						requireFault(t, err, fault.want, fault.after)
+						require.Equal(t, n, upload.Offset())
+						require.EqualValues(t, len(content)-reader.Len(), n, "every byte that was read is taken")
+						_, err = upload.Suspend(t.Context())
+						requireFault(t, err, fault.want, fault.after)
 
-					proxy.Clear()
-					_, err = upload.Append(t.Context(), reader)
-					require.NoError(t, err)
-					key, err := upload.Commit(t.Context())
-					require.NoError(t, err)
-					requireObject(t, backend, key, content)
-				})
-			}
+						proxy.Clear()
+						_, err = upload.Append(t.Context(), reader)
+						require.NoError(t, err)
+						key, err := upload.Commit(t.Context())
+						require.NoError(t, err)
+						requireObject(t, backend, key, content)
+					})
+				}
+			})
 		}
 	})
 }
@@ -312,7 +322,7 @@ func TestOpen_brokenOff(t *testing.T) {
 		backend := open(t, config)
 		content := storagetest.Content(7, 3*mebibyte)
 		key := storagetest.Store(t, backend, content)
-		for name, act := range map[string]func(http.ResponseWriter, *http.Request, http.Handler){
+		for name, act := range map[string]act{
 			"cut":   faultproxy.CutResponse(mebibyte),
 			"stall": stallResponse(proxy, mebibyte),
 		} {
@@ -335,7 +345,7 @@ func TestOpen_brokenOff(t *testing.T) {
 }
 
 // stallResponse sends n bytes of the answer and then nothing.
-func stallResponse(proxy *faultproxy.Proxy, n int) func(http.ResponseWriter, *http.Request, http.Handler) {
+func stallResponse(proxy *faultproxy.Proxy, n int) act {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		defer func() {
 			if recovered := recover(); recovered != nil && !errors.Is(recovered.(error), http.ErrAbortHandler) {

@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,14 @@ import (
 	"github.com/berth-registry/berth/storage/s3/s3server"
 	"github.com/berth-registry/berth/storage/storagetest"
 )
+
+// TestMain has more tests run side by side than there are processors: most of them wait for a server that does not answer.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // servers are the S3 servers that everything is tried on.
 var servers = map[string]func(testing.TB, ...s3server.Option) *s3server.Server{
