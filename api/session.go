@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
@@ -38,8 +39,8 @@ func (a bySession) Authenticate(_ http.ResponseWriter, r *http.Request) (Caller,
 	if token == "" || r.Header.Get("Authorization") != "" {
 		return Caller{}, false, nil
 	}
-	renew := r.Header.Get("X-Harbor-No-Session-Renewal") == ""
-	principal, err := a.options.Sessions.Check(r.Context(), token, renew)
+	quiet, _ := strconv.ParseBool(r.Header.Get("X-Harbor-No-Session-Renewal"))
+	principal, err := a.options.Sessions.Check(r.Context(), token, !quiet)
 	if errors.Is(err, session.ErrNone) {
 		return Caller{}, false, nil
 	}

@@ -166,6 +166,20 @@ func TestLogin_refuses(t *testing.T) {
 	require.NotEmpty(t, last.Header.Get("Retry-After"))
 }
 
+func TestSession_databaseDown(t *testing.T) {
+	server := apitest.Start(t, "sqlite")
+	b := newBrowser(t, server)
+	b.login(t, "admin", apitest.AdminPassword)
+	require.True(t, b.administers(t))
+	require.NoError(t, server.Store.Close())
+	for _, name := range []string{"admin", "nobody"} {
+		requireRefusal(t, newBrowser(t, server).login(t, name, apitest.AdminPassword+"x"), http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE")
+	}
+	// What has ended in the browser has not ended in the database, and must not look so.
+	requireRefusal(t, b.do(t, http.MethodGet, "/c/log_out", nil), http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE")
+	require.NotEmpty(t, b.cookie(t, "sid"))
+}
+
 func TestLogin_ofAnotherSite(t *testing.T) {
 	server := apitest.Start(t, "sqlite")
 	form := url.Values{"principal": {"admin"}, "password": {apitest.AdminPassword}}

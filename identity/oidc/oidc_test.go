@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/oidc/oidctest"
 	"github.com/berth-registry/berth/identity/session"
+	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
@@ -24,7 +25,12 @@ const callback = "http://registry.test/c/oidc/callback"
 // newPeople are those of the provider at an issuer, by a clock.
 func newPeople(t testing.TB, issuer string, now func() time.Time) *oidc.People {
 	t.Helper()
-	store := sqlitetest.Open(t)
+	return peopleOf(t, sqlitetest.Open(t), issuer, now)
+}
+
+// peopleOf are those of one gateway of many over a database.
+func peopleOf(t testing.TB, store *metadata.Store, issuer string, now func() time.Time) *oidc.People {
+	t.Helper()
 	box, err := secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
 	require.NoError(t, err)
 	settings := setting.New(setting.Options{Store: store, Box: box, Pinned: map[*setting.Key]any{
@@ -63,6 +69,22 @@ func TestLogin_takesAQuarterOfAnHourAtMost(t *testing.T) {
 	_, back, err := people.Onboard(t.Context(), event.Actor{}, outcome.Onboarding, "clara", "")
 	require.NoError(t, err)
 	require.Equal(t, "/", back)
+}
+
+func TestLogin_anyGatewayGoesOn(t *testing.T) {
+	provider := oidctest.Start(t, false, callback, "http://registry.test/", oidctest.User{ID: "1", Name: "clara"})
+	store := sqlitetest.Open(t)
+	gateway := func() *oidc.People { return peopleOf(t, store, provider.Issuer, nil) }
+	begun, err := gateway().Begin(t.Context(), callback, "/")
+	require.NoError(t, err)
+	back := provider.Login(t, begun.Location, "clara")
+	outcome, err := gateway().Finish(t.Context(), event.Actor{}, begun.Sealed, back.Query(), "")
+	require.NoError(t, err)
+	require.Equal(t, "clara", outcome.Name)
+	_, _, err = gateway().Onboard(t.Context(), event.Actor{}, outcome.Onboarding, "clara", "")
+	require.NoError(t, err)
+	_, err = store.UserByName(t.Context(), "clara")
+	require.NoError(t, err)
 }
 
 func TestBegin_parametersOfTheSettingsDoNotReplaceTheFlows(t *testing.T) {
