@@ -233,6 +233,7 @@ func helmClient(s *session) {
 	pushed, err := os.ReadFile(s.path("anchor-1.2.3.tgz"))
 	require.NoError(s, err)
 	requireContent(s.T, harness.Describe("", pushed).Digest, s.path("pulled", "anchor-1.2.3.tgz"))
+	requireChart(s)
 }
 
 func failure(s *session, tool string, arguments ...string) error {
@@ -255,4 +256,5 @@ func cosignClient(s *session) {
 	s.run("cosign", "attest", "--key", s.path("key.key"), "--tlog-upload=false", "--use-signing-config=false", "--type", "https://example.org/cargo", "--predicate", predicate, reference)
 	s.run("cosign", "verify-attestation", "--key", s.path("key.pub"), "--insecure-ignore-tlog=true", "--type", "https://example.org/cargo", reference)
 	s.run("cosign", "attach", "sbom", "--sbom", predicate, reference)
+	requireSigned(s, pushed)
 }
