@@ -103,6 +103,15 @@ func (c *Call) Allows(action policy.Action, resource policy.Resource) (bool, err
 	return decision.Allowed, nil
 }
 
+// view is the caller's view of listings of what lies in projects: of those in which they may do the action on the kind of resource.
+func (c *Call) view(action policy.Action, kind string) (metadata.Visibility, error) {
+	view, err := c.api.options.Policy.View(c.Context(), c.Principal, action, kind)
+	if err != nil {
+		return metadata.Visibility{}, fault.Because(err, fault.Unavailable, "what you may see cannot be told for the moment: try again")
+	}
+	return view, nil
+}
+
 // refusal is the answer to who may not.
 func (c *Call) refusal() error {
 	if c.Principal.Kind == identity.KindAnonymous {

@@ -446,7 +446,11 @@ func (a *API) getIcon(c *Call, in struct {
 	if err != nil {
 		return icon{}, err
 	}
-	content, err := a.options.Registry.Icon(c.Context(), c.visibility(), digest)
+	view, err := c.view(policy.Read, "artifact")
+	if err != nil {
+		return icon{}, err
+	}
+	content, err := a.options.Registry.Icon(c.Context(), view, digest)
 	if err != nil {
 		return icon{}, err
 	}

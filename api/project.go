@@ -47,7 +47,11 @@ func (a *API) listProjects(c *Call, in listProjectsInput) (Page[project], error)
 	if in.Name != "" {
 		q.Conditions = append(q.Conditions, metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{in.Name}})
 	}
-	rows, total, err := a.options.Store.ListProjects(c.Context(), c.visibility(), q)
+	view, err := c.view(policy.Read, "project")
+	if err != nil {
+		return Page[project]{}, err
+	}
+	rows, total, err := a.options.Store.ListProjects(c.Context(), view, q)
 	if err != nil {
 		return Page[project]{}, err
 	}
@@ -55,8 +59,3 @@ func (a *API) listProjects(c *Call, in listProjectsInput) (Page[project], error)
 }
 
 func (a *API) getProject(c *Call, _ struct{}) (project, error) { return viewProject(c.Project), nil }
-
-// visibility is the caller's view of listings.
-func (c *Call) visibility() metadata.Visibility {
-	return metadata.Visibility{All: c.Principal.SystemAdmin, UserID: c.Principal.ID}
-}

@@ -85,7 +85,11 @@ func (a *API) pageOfRepositories(c *Call, paging Paging, projectID int64) (Page[
 	if err != nil {
 		return Page[repository]{}, err
 	}
-	rows, total, err := a.options.Registry.Repositories(c.Context(), c.visibility(), projectID, q)
+	view, err := c.view(policy.List, "repository")
+	if err != nil {
+		return Page[repository]{}, err
+	}
+	rows, total, err := a.options.Registry.Repositories(c.Context(), view, projectID, q)
 	if err != nil {
 		return Page[repository]{}, err
 	}

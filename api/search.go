@@ -38,7 +38,11 @@ func (a *API) search(c *Call, in struct {
 	Q string `query:"q" doc:"part of a name"`
 }) (found, error) {
 	result := found{Projects: []project{}, Repositories: []foundRepository{}}
-	projects, _, err := a.options.Store.ListProjects(c.Context(), c.visibility(), metadata.Query{
+	view, err := c.view(policy.Read, "project")
+	if err != nil {
+		return result, err
+	}
+	projects, _, err := a.options.Store.ListProjects(c.Context(), view, metadata.Query{
 		Limit: registry.MaxFound, Conditions: []metadata.Condition{{Field: "name", Comparison: metadata.Contains, Values: []any{in.Q}}},
 	})
 	if err != nil {
@@ -47,7 +51,10 @@ func (a *API) search(c *Call, in struct {
 	for _, p := range projects {
 		result.Projects = append(result.Projects, viewProject(p))
 	}
-	repositories, err := a.options.Registry.Search(c.Context(), c.visibility(), in.Q)
+	if view, err = c.view(policy.List, "repository"); err != nil {
+		return result, err
+	}
+	repositories, err := a.options.Registry.Search(c.Context(), view, in.Q)
 	for _, r := range repositories {
 		result.Repositories = append(result.Repositories, foundRepository{
 			ProjectID: r.ProjectID, ProjectName: r.Project, ProjectPublic: r.Public, Name: r.Name.String(), PullCount: r.PullCount, ArtifactCount: r.ArtifactCount,

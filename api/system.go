@@ -215,7 +215,10 @@ type statistic struct {
 }
 
 func (a *API) getStatistic(c *Call, _ struct{}) (statistic, error) {
-	view := c.visibility()
+	view, err := c.view(policy.Read, "project")
+	if err != nil {
+		return statistic{}, err
+	}
 	counted, err := a.options.Store.Statistics(c.Context(), view)
 	if err != nil {
 		return statistic{}, err

@@ -297,7 +297,7 @@ func (a *API) updateUserPassword(c *Call, in struct {
 func (a *API) proveAgain(c *Call, name, password string) error {
 	proven, err := a.options.Login.Authenticate(c.Context(), identity.Credentials{Name: name, Secret: password, Address: a.options.Address(c.Request)})
 	switch {
-	case errors.Is(err, identity.ErrCredentials), errors.Is(err, identity.ErrUnknown), err == nil && proven.ID != c.Principal.ID:
+	case errors.Is(err, identity.ErrCredentials), errors.Is(err, identity.ErrUnknown), err == nil && (proven.UserID() != c.Principal.ID || proven.TokenID != 0):
 		return fault.New(fault.Forbidden, "the old password is wrong")
 	case err != nil:
 		return loginFailure(err)

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/berth-registry/berth/distribution/auth"
@@ -22,8 +23,8 @@ type Access struct {
 	Principal identity.Principal
 	// Credential says through what the principal was proven, as in package auth.
 	Credential string
-	// View is what the caller may see in listings and mounts that name no repository.
-	View metadata.Visibility
+	// View tells what the caller may see in listings and mounts that name no repository.
+	View func(ctx context.Context) (metadata.Visibility, error)
 	// Granted says of each wish whether the caller may have it.
 	Granted []bool
 }
@@ -69,7 +70,7 @@ func (g gated) Authorize(r *http.Request, needs, wishes []Need) (Access, error) 
 		}
 		granted[i], err = grants(r, access, wish)
 	}
-	proven := Access{Principal: access.Principal, Credential: access.Credential, View: access.Visibility(), Granted: granted}
+	proven := Access{Principal: access.Principal, Credential: access.Credential, View: access.View, Granted: granted}
 	return proven, err
 }
 

@@ -45,7 +45,11 @@ func (x *exchange) catalog() error {
 	if err != nil {
 		return err
 	}
-	names, more, err := x.registry.Catalog(x.r.Context(), x.access.View, last, n)
+	view, err := x.access.View(x.r.Context())
+	if err != nil {
+		return err
+	}
+	names, more, err := x.registry.Catalog(x.r.Context(), view, last, n)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,8 @@ func (e everybody) Authorize(_ *http.Request, needs, wishes []distribution.Need)
 func alice(granted []bool) distribution.Access {
 	return distribution.Access{
 		Principal: identity.Principal{Kind: identity.KindUser, ID: 1, Name: "alice"}, Credential: "basic",
-		View: metadata.Visibility{All: true}, Granted: granted,
+		View:    func(context.Context) (metadata.Visibility, error) { return metadata.Visibility{All: true}, nil },
+		Granted: granted,
 	}
 }
 

@@ -73,8 +73,12 @@ func (x *exchange) mount(mount, from string) (bool, error) {
 			return false, nil
 		}
 	} else {
+		view, err := x.access.View(x.r.Context())
+		if err != nil {
+			return false, err
+		}
 		var found bool
-		if source, found, err = x.registry.FindBlob(x.r.Context(), x.access.View, x.repository, digest); err != nil || !found {
+		if source, found, err = x.registry.FindBlob(x.r.Context(), view, x.repository, digest); err != nil || !found {
 			return false, err
 		}
 	}

@@ -15,18 +15,37 @@ type Kind string
 const (
 	KindAnonymous Kind = "anonymous"
 	KindUser      Kind = "user"
+	// KindRobot is an account of a program, which holds permissions of its own and no roles.
+	KindRobot Kind = "robot"
 	// KindOperator is whoever commands the machine that the registry runs on, and so needs no account in it.
 	KindOperator Kind = "operator"
 )
 
 // Principal is who is calling.
 type Principal struct {
-	Kind        Kind
-	ID          int64 // 0 for the anonymous principal
-	Name        string
+	Kind Kind
+	// ID is that of the user or of the robot, 0 for the anonymous principal; see [Principal.UserID].
+	ID   int64
+	Name string
+	// SystemAdmin is never set on who is limited, so that who asks for it alone does not overlook the limits.
 	SystemAdmin bool
-	// CredentialVersion is that of the user's row when the principal was proven.
+	// CredentialVersion is that of the row that proved the principal when it did: the user's, the robot's or the access token's.
 	CredentialVersion int64
+	// TokenID is the access token that stood in for the user's password, 0 for none.
+	TokenID int64
+	// Limits are what the access token leaves of what its user may do; nil leaves everything. [Accounts.Check] sets them.
+	Limits *Limits
+	// Permissions are what a robot may do, nil for everybody else. [Accounts.Check] sets them.
+	Permissions *Permissions
+}
+
+// UserID returns the id of the user, 0 for a robot and for the anonymous principal: who looks for rows of users by an id must not
+// take a robot's for one.
+func (p Principal) UserID() int64 {
+	if p.Kind == KindUser {
+		return p.ID
+	}
+	return 0
 }
 
 // Anonymous is the caller who proved nothing.

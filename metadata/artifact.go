@@ -69,7 +69,8 @@ var (
 		ORDER BY f.manifest_id, f.position`)
 	iconInView = define("icon in view", `
 		SELECT r.name FROM artifacts a JOIN repositories r ON r.id = a.repository_id JOIN projects p ON p.id = a.project_id
-		WHERE a.icon = $1 AND ($2 OR p.public OR EXISTS (SELECT 1 FROM user_roles u WHERE u.project_id = p.id AND u.user_id = $3)) LIMIT 1`)
+		WHERE a.icon = $1 AND ($2 OR p.public OR EXISTS (SELECT 1 FROM user_roles u WHERE u.project_id = p.id AND u.user_id = $3)
+			OR p.name IN (SELECT value FROM {texts}($4{json}))) LIMIT 1`)
 
 	// An index has the size of what it lists as well.
 	contentSize = `CAST($5 AS BIGINT) + COALESCE((SELECT CAST(SUM(c.content_size) AS BIGINT) FROM {texts}($3{json}) d
@@ -287,7 +288,7 @@ func (r Reader) UnreadArtifacts(ctx context.Context, after int64, n int) ([]Unre
 
 // IconInView returns a repository of the view with an artifact that has the icon, or [ErrNotFound].
 func (r Reader) IconInView(ctx context.Context, v Visibility, icon oci.Digest) (oci.Repository, error) {
-	return one(ctx, r, iconInView, value[oci.Repository], string(icon), v.All, v.UserID)
+	return one(ctx, r, iconInView, value[oci.Repository], string(icon), v.All, v.UserID, v.names())
 }
 
 // putFacts writes the facts of the manifest with the id.

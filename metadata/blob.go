@@ -27,7 +27,8 @@ var (
 	visibleRepositoryWithBlob = define("visible repository with blob", `
 		SELECT r.name FROM repository_blobs l JOIN repositories r ON r.id = l.repository_id JOIN projects p ON p.id = r.project_id
 		WHERE l.digest = $1 AND (p.public OR EXISTS (
-			SELECT 1 FROM user_roles m WHERE m.project_id = p.id AND m.user_id = $2 AND m.role_id IN (1, 2, 3, 4, 5)))
+			SELECT 1 FROM user_roles m WHERE m.project_id = p.id AND m.user_id = $2 AND m.role_id IN (1, 2, 3, 4, 5))
+			OR p.name IN (SELECT value FROM {texts}($3{json})))
 		LIMIT 1`)
 
 	// A key that was given up may be deleted from storage at any moment, so it never gets a name again.
@@ -69,7 +70,7 @@ func (r Reader) RepositoryWithBlob(ctx context.Context, v Visibility, digest oci
 	if v.All {
 		return one(ctx, r, anyRepositoryWithBlob, value[oci.Repository], string(digest))
 	}
-	return one(ctx, r, visibleRepositoryWithBlob, value[oci.Repository], string(digest), v.UserID)
+	return one(ctx, r, visibleRepositoryWithBlob, value[oci.Repository], string(digest), v.UserID, v.names())
 }
 
 // Blobs returns which of the digests are linked to the repository as blobs, in one query.

@@ -17,6 +17,10 @@ var (
 		SELECT * FROM (SELECT DISTINCT p.id, p.name || '/' AS prefix FROM user_roles m JOIN projects p ON p.id = m.project_id
 			WHERE m.user_id = $3 AND p.name || '/' >= $1
 			AND EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = p.id) ORDER BY p.name || '/' LIMIT $2) AS joined
+		UNION
+		SELECT * FROM (SELECT p.id, p.name || '/' AS prefix FROM {texts}($4{json}) n JOIN projects p ON p.name = n.value
+			WHERE p.name || '/' >= $1
+			AND EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = p.id) ORDER BY p.name || '/' LIMIT $2) AS named
 		ORDER BY prefix LIMIT $2`)
 	projectRepositories = define("catalog of project", `SELECT name FROM repositories WHERE project_id = $1 AND name > $2 ORDER BY name LIMIT $3`)
 )
@@ -40,7 +44,7 @@ func (r Reader) Catalog(ctx context.Context, v Visibility, last string, n int) (
 	}
 	var names []oci.Repository
 	for from := firstPrefix(last); ; {
-		projects, err := all(ctx, r, catalogProjects, scanCatalogProject, from, catalogStride, v.UserID)
+		projects, err := all(ctx, r, catalogProjects, scanCatalogProject, from, catalogStride, v.UserID, v.names())
 		if err != nil {
 			return nil, err
 		}

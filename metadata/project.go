@@ -11,12 +11,16 @@ var (
 	projectByName = define("project", `SELECT `+projectColumns+` FROM projects p WHERE p.name = $1`)
 	projectByID   = define("project by id", `SELECT `+projectColumns+` FROM projects p WHERE p.id = $1`)
 	allProjects   = define("all projects", `SELECT `+projectColumns+` FROM projects p WHERE p.name > $1 ORDER BY p.name LIMIT $2`)
-	// Public projects and those of a member are two walks along an index each, which an OR would make one walk over everything.
+	// Public projects, those of a member and those that are named are walks along an index each, which an OR would make one walk
+	// over everything.
 	visibleProjects = define("visible projects", `
 		SELECT * FROM (SELECT `+projectColumns+` FROM projects p WHERE p.public AND p.name > $1 ORDER BY p.name LIMIT $2) AS open
 		UNION
 		SELECT * FROM (SELECT DISTINCT `+projectColumns+` FROM user_roles m JOIN projects p ON p.id = m.project_id
 			WHERE m.user_id = $3 AND p.name > $1 ORDER BY p.name LIMIT $2) AS joined
+		UNION
+		SELECT * FROM (SELECT `+projectColumns+` FROM {texts}($4{json}) n JOIN projects p ON p.name = n.value
+			WHERE p.name > $1 ORDER BY p.name LIMIT $2) AS named
 		ORDER BY name LIMIT $2`)
 
 	projectsOfMember = define("projects of member", `
@@ -53,7 +57,7 @@ func (r Reader) Projects(ctx context.Context, v Visibility, after string, n int)
 	if v.All {
 		return all(ctx, r, allProjects, scanProject, after, limit(n))
 	}
-	return all(ctx, r, visibleProjects, scanProject, after, limit(n), v.UserID)
+	return all(ctx, r, visibleProjects, scanProject, after, limit(n), v.UserID, v.names())
 }
 
 // ProjectsOfMember returns the projects that the user is a member of, directly and through groups.
@@ -113,16 +117,20 @@ var projectListing = listing[Project]{
 	},
 }
 
-// projectVisible is the condition that a project is in a view; its parameters are the view's [Visibility.All] and UserID.
-const projectVisible = `$1 OR p.public OR p.id IN (SELECT project_id FROM user_roles WHERE user_id = $2)`
+// projectVisible is the condition that the project p is in a view; its parameters are those of [Visibility.parameters].
+const projectVisible = `$1 OR p.public OR p.id IN (SELECT project_id FROM user_roles WHERE user_id = $2)
+	OR p.name IN (SELECT value FROM {texts}($3{json}))`
+
+// parameters are what [projectVisible] is filled with.
+func (v Visibility) parameters() []any { return []any{v.All, v.UserID, v.names()} }
 
 // ListProjects returns a page of the visible projects and how many there are. The error wraps [ErrQuery] when they cannot be
 // filtered like that.
 func (r Reader) ListProjects(ctx context.Context, v Visibility, q Query) ([]Project, int64, error) {
-	rows, err := projectListing.page(ctx, r, q, projectVisible, v.All, v.UserID)
+	rows, err := projectListing.page(ctx, r, q, projectVisible, v.parameters()...)
 	if err != nil {
 		return nil, 0, err
 	}
-	total, err := projectListing.count(ctx, r, q, projectVisible, v.All, v.UserID)
+	total, err := projectListing.count(ctx, r, q, projectVisible, v.parameters()...)
 	return rows, total, err
 }

@@ -154,11 +154,13 @@ var (
 	repositoriesOfRegistry = define("repositories of registry", `SELECT COALESCE(SUM(repository_count), 0) FROM projects`)
 	repositoriesInView     = define("repositories in view", `
 		SELECT COALESCE(SUM(repository_count), 0) FROM projects p
-		WHERE p.id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1)`)
+		WHERE p.id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1
+			UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json})))`)
 )
 
-// repositoryVisible is the condition that a repository is in the view of the user $1.
-const repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1)`
+// repositoryVisible is the condition that a repository is in the view of the user $1 and the projects $2.
+const repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1
+	UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json})))`
 
 // ListRepositories returns a page of the visible repositories, those of one project when its id is not 0, and how many there
 // are. The error wraps [ErrQuery] when they cannot be filtered like that.
@@ -168,7 +170,7 @@ func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID in
 	case projectID != 0:
 		where, args, total = "r.project_id = $1", []any{projectID}, repositoriesOfProject
 	case !v.All:
-		where, args, total = repositoryVisible, []any{v.UserID}, repositoriesInView
+		where, args, total = repositoryVisible, []any{v.UserID, v.names()}, repositoriesInView
 	}
 	rows, err := repositoryListing.page(ctx, r, q, where, args...)
 	if err != nil {

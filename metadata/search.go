@@ -21,7 +21,8 @@ var (
 		WITH found AS (SELECT id FROM repositories WHERE name LIKE $1 ESCAPE '\' ORDER BY name LIMIT $2) SELECT `+foundColumns)
 	searchVisibleRepositories = define("search visible repositories", `
 		WITH found AS (SELECT id FROM repositories WHERE name LIKE $1 ESCAPE '\' AND project_id IN (
-			SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $3) ORDER BY name LIMIT $2) SELECT `+foundColumns)
+			SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $3
+			UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($4{json}))) ORDER BY name LIMIT $2) SELECT `+foundColumns)
 )
 
 func scanFoundRepository(r row, v *FoundRepository) error {
@@ -36,5 +37,5 @@ func (r Reader) SearchRepositories(ctx context.Context, v Visibility, text strin
 	if v.All {
 		return all(ctx, r, searchRepositories, scanFoundRepository, pattern, n)
 	}
-	return all(ctx, r, searchVisibleRepositories, scanFoundRepository, pattern, n, v.UserID)
+	return all(ctx, r, searchVisibleRepositories, scanFoundRepository, pattern, n, v.UserID, v.names())
 }

@@ -13,7 +13,8 @@ var (
 		SELECT public, COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects GROUP BY public`)
 	countVisibleProjects = define("counts of projects in view", `
 		SELECT public, COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects
-		WHERE public OR id IN (SELECT project_id FROM user_roles WHERE user_id = $1) GROUP BY public`)
+		WHERE public OR id IN (SELECT project_id FROM user_roles WHERE user_id = $1)
+			OR name IN (SELECT value FROM {texts}($2{json})) GROUP BY public`)
 	usedByAll   = define("used by all projects", `SELECT CAST(COALESCE(SUM(used), 0) AS BIGINT) FROM project_usage`)
 	storedBytes = define("stored", `SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM blobs`)
 )
@@ -34,7 +35,7 @@ func (r Reader) Statistics(ctx context.Context, v Visibility) (s Statistics, err
 	if v.All {
 		counts, err = all(ctx, r, countProjects, scanProjectCount)
 	} else {
-		counts, err = all(ctx, r, countVisibleProjects, scanProjectCount, v.UserID)
+		counts, err = all(ctx, r, countVisibleProjects, scanProjectCount, v.UserID, v.names())
 	}
 	for _, c := range counts {
 		if c.public {

@@ -176,6 +176,17 @@ type Visibility struct {
 	All bool
 	// UserID sees public projects and those they are a member of; 0, the anonymous caller, sees public ones.
 	UserID int64
+	// Projects are the names of projects that are seen besides: those of a robot account, or of a limited access token.
+	Projects []string
+}
+
+// names returns the projects as a parameter of {texts}.
+func (v Visibility) names() string {
+	encoded, err := texts(v.Projects)
+	if err != nil {
+		panic(err) // texts always marshal
+	}
+	return encoded
 }
 
 // Pulls are buffered counters of what was pulled from one repository.

@@ -129,13 +129,13 @@ func (t *Tx) RehashPassword(ctx context.Context, id int64, old, hash string) err
 	return t.execOne(ctx, rehashPassword, id, old, hash)
 }
 
-// DeleteUser deletes a user and their memberships; projects they own stay theirs. The row stays with another name, which can be
+// DeleteUser deletes a user with their memberships and access tokens; projects they own stay theirs. The row stays with another name, which can be
 // taken by somebody else now. It returns [ErrNotFound].
 func (t *Tx) DeleteUser(ctx context.Context, id int64) error {
 	if err := t.execOne(ctx, deleteUser, id, micros(now())); err != nil {
 		return err
 	}
-	for _, rows := range []*statement{deleteUserRoles, deleteUserGroups} {
+	for _, rows := range []*statement{deleteUserRoles, deleteUserGroups, deleteTokensOfUser} {
 		if _, err := t.exec(ctx, rows, id); err != nil {
 			return err
 		}

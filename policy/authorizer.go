@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/identity"
@@ -94,15 +96,26 @@ func (a *RBAC) Authorize(ctx context.Context, principal identity.Principal, acti
 	principal, err := a.accounts.Check(ctx, principal)
 	switch {
 	case errors.Is(err, identity.ErrVoid):
-		return Decision{Reason: "account deleted, disabled or its password changed"}, nil
+		return Decision{Reason: "account deleted, disabled or expired, or its secret changed"}, nil
 	case err != nil:
 		return Decision{}, err
+	}
+	if limits := principal.Limits; limits != nil {
+		if limits.Allow(resource.Project, resource.Kind, string(action)) {
+			principal.SystemAdmin = limits.SystemAdmin
+		} else {
+			principal = identity.Anonymous // what everybody may needs no token
+		}
+	}
+	switch {
 	case principal.SystemAdmin:
 		return Decision{Allowed: true, Reason: "system administrator"}, nil
+	case principal.Permissions != nil && principal.Permissions.Allow(resource.Project, resource.Kind, string(action)):
+		return Decision{Allowed: true, Reason: "permission of the robot"}, nil
 	case resource.Project == "":
 		return a.askSystem(principal, action, resource)
 	}
-	member, err := a.members.Get(ctx, membershipKey{principal.ID, resource.Project})
+	member, err := a.members.Get(ctx, membershipKey{principal.UserID(), resource.Project})
 	if err != nil {
 		return Decision{}, err
 	}
@@ -150,6 +163,72 @@ func (a *RBAC) ask(principal identity.Principal, member membership, action Actio
 		return Decision{Reason: "not a member"}, nil
 	}
 	return Decision{Reason: "not allowed to " + member.role.subject()}, nil
+}
+
+// anyProject stands for a project that no row names; no project can be called that.
+const anyProject = "*"
+
+// View returns the view of listings; see [Authorizer]. Every role may read and pull, so that membership is enough for these.
+func (a *RBAC) View(ctx context.Context, principal identity.Principal, action Action, kind string) (metadata.Visibility, error) {
+	principal, err := a.accounts.Check(ctx, principal)
+	if errors.Is(err, identity.ErrVoid) {
+		return metadata.Visibility{}, nil
+	}
+	if err != nil {
+		return metadata.Visibility{}, err
+	}
+	switch {
+	case principal.SystemAdmin:
+		return metadata.Visibility{All: true}, nil
+	case principal.Permissions != nil:
+		names, everywhere := principal.Permissions.Projects(kind, string(action))
+		return metadata.Visibility{All: everywhere, Projects: names}, nil
+	case principal.Limits != nil:
+		return a.limitedView(ctx, principal, action, kind)
+	}
+	return a.viewOfUser(ctx, principal, action, kind)
+}
+
+// limitedView asks for each of the projects that an access token names; one that names none leaves what its user sees, or nothing.
+func (a *RBAC) limitedView(ctx context.Context, principal identity.Principal, action Action, kind string) (metadata.Visibility, error) {
+	limits := *principal.Limits
+	if len(limits.Projects) == 0 {
+		if !limits.Allow(anyProject, kind, string(action)) {
+			return metadata.Visibility{}, nil
+		}
+		if limits.SystemAdmin {
+			return metadata.Visibility{All: true}, nil
+		}
+		return a.viewOfUser(ctx, principal, action, kind)
+	}
+	return a.among(ctx, metadata.Visibility{}, limits.Projects, principal, action, kind)
+}
+
+// viewOfUser is what the user is a member of, and what the operator's rows add to that.
+func (a *RBAC) viewOfUser(ctx context.Context, principal identity.Principal, action Action, kind string) (metadata.Visibility, error) {
+	view := metadata.Visibility{UserID: principal.UserID()}
+	if principal.Kind != identity.KindUser || !a.matrix.users[principal.Name] {
+		return view, nil
+	}
+	everywhere, err := a.matrix.allows("user:"+principal.Name, action, Resource{Project: anyProject, Kind: kind})
+	if err != nil || everywhere {
+		return metadata.Visibility{All: everywhere}, err
+	}
+	return a.among(ctx, view, slices.Sorted(maps.Keys(a.matrix.domains)), principal, action, kind)
+}
+
+// among adds those of the projects to a view in which the principal may.
+func (a *RBAC) among(ctx context.Context, view metadata.Visibility, projects []string, principal identity.Principal, action Action, kind string) (metadata.Visibility, error) {
+	for _, project := range projects {
+		decision, err := a.Authorize(ctx, principal, action, Resource{Project: project, Kind: kind})
+		if err != nil {
+			return metadata.Visibility{}, err
+		}
+		if decision.Allowed {
+			view.Projects = append(view.Projects, project)
+		}
+	}
+	return view, nil
 }
 
 // Invalidate makes a change to a project or its members take effect at once in this process. What is known of other projects

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/metadata"
 )
 
 // Action is what somebody wants to do, as in Harbor's permission matrix.
@@ -46,4 +47,6 @@ type Decision struct {
 // Authorizer decides. An error means that it could not tell (the database is down), and is never an allowance.
 type Authorizer interface {
 	Authorize(ctx context.Context, principal identity.Principal, action Action, resource Resource) (Decision, error)
+	// View returns the view of listings of those projects in which the principal may do the action on the kind of resource.
+	View(ctx context.Context, principal identity.Principal, action Action, kind string) (metadata.Visibility, error)
 }

@@ -129,9 +129,13 @@ func (a *Access) RequireCatalog(ctx context.Context) error {
 	return nil
 }
 
-// Visibility is the caller's view of listings.
-func (a *Access) Visibility() metadata.Visibility {
-	return metadata.Visibility{All: a.Principal.SystemAdmin, UserID: a.Principal.ID}
+// View is the caller's view of listings: the projects in which they may pull. The error is a [*Refusal] when policy cannot tell.
+func (a *Access) View(ctx context.Context) (metadata.Visibility, error) {
+	view, err := a.gate.options.Policy.View(ctx, a.Principal, policy.Pull, policy.Repository("").Kind)
+	if err != nil {
+		return metadata.Visibility{}, unavailable(err)
+	}
+	return view, nil
 }
 
 // needsScope sends the client to the token service. What is wrong is said only to who has shown a token: containerd gives up

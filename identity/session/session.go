@@ -102,8 +102,8 @@ func (s *Sessions) read(ctx context.Context, hash string) (*remembered, time.Dur
 func (s *Sessions) Login(ctx context.Context, actor event.Actor, credentials identity.Credentials, former string) (token string, err error) {
 	actor.Name, actor.Credential, credentials.Session = credentials.Name, "password", true
 	principal, err := s.options.Login.Authenticate(ctx, credentials)
-	if err == nil && principal.Kind != identity.KindUser {
-		err = identity.ErrCredentials // browsers are for people
+	if err == nil && (principal.Kind != identity.KindUser || principal.TokenID != 0) {
+		err = identity.ErrCredentials // browsers are for people, and a session would be without the limits of an access token
 	}
 	if errors.Is(err, identity.ErrCredentials) || errors.Is(err, identity.ErrUnknown) {
 		s.Failed(ctx, actor)

@@ -41,14 +41,16 @@ type Claims struct {
 	PrincipalID       int64         `json:"principal_id,omitempty"`
 	SystemAdmin       bool          `json:"system_admin,omitempty"`
 	CredentialVersion int64         `json:"credential_version,omitempty"`
+	// TokenID is the access token whose limits hold for this one too.
+	TokenID int64 `json:"token_id,omitempty"`
 	// Credential says through what the principal was proven when the token was made: "basic", "refresh" or "anonymous".
 	Credential string `json:"credential,omitempty"`
 }
 
-// Principal returns who the token speaks for.
+// Principal returns who the token speaks for. What limits them is not in it: [identity.Accounts.Check] tells.
 func (c *Claims) Principal() identity.Principal {
 	return identity.Principal{
-		Kind: c.Kind, ID: c.PrincipalID, Name: c.Subject, SystemAdmin: c.SystemAdmin, CredentialVersion: c.CredentialVersion,
+		Kind: c.Kind, ID: c.PrincipalID, Name: c.Subject, SystemAdmin: c.SystemAdmin, CredentialVersion: c.CredentialVersion, TokenID: c.TokenID,
 	}
 }
 
@@ -97,7 +99,7 @@ func (c *Claims) check(issuer, audience string, now time.Time) error {
 		return ErrExpired
 	case now.Before(time.Unix(c.NotBefore, 0).Add(-Leeway)), now.Before(time.Unix(c.IssuedAt, 0).Add(-Leeway)):
 		return ErrEarly
-	case c.Kind == "" || c.Kind == identity.KindUser && c.PrincipalID <= 0:
+	case c.Kind == "" || c.Kind != identity.KindAnonymous && c.PrincipalID <= 0:
 		return ErrMalformed
 	}
 	return nil

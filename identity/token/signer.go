@@ -113,7 +113,7 @@ func (t *Tokens) claims(p identity.Principal, credential string, lifetime time.D
 	return Claims{
 		Issuer: issuer, Subject: p.Name, Expires: now.Add(lifetime).Unix(), NotBefore: now.Unix(), IssuedAt: now.Unix(),
 		ID: rand.Text(), Kind: p.Kind, PrincipalID: p.ID, SystemAdmin: p.SystemAdmin, CredentialVersion: p.CredentialVersion,
-		Credential: credential,
+		Credential: credential, TokenID: p.TokenID,
 	}
 }
 

@@ -130,6 +130,7 @@ func testVisibility(t *testing.T, f fixture) {
 	ctx := t.Context()
 	blob := f.putBlob(t, f.repository)
 	administrator, anonymous, user := metadata.Visibility{All: true}, metadata.Visibility{}, metadata.Visibility{UserID: f.user.ID}
+	robot := metadata.Visibility{Projects: []string{"library", "library", "b", "none", `it's "quoted"`}}
 	check := func(v metadata.Visibility, seen bool) {
 		t.Helper()
 		projects, err := f.Projects(ctx, v, "", 10)
@@ -147,6 +148,7 @@ func testVisibility(t *testing.T, f fixture) {
 	check(administrator, true)
 	check(anonymous, false)
 	check(user, false)
+	check(robot, true)
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
 		_, err := tx.SetMember(ctx, metadata.Member{ProjectID: f.project.ID, UserID: f.user.ID, RoleID: 5})
 		return err
@@ -166,18 +168,31 @@ func testVisibility(t *testing.T, f fixture) {
 	for _, name := range []oci.Repository{"Z/x", "a/x", "b/x"} {
 		f.addRepository(t, name, name != "b/x")
 	}
-	for viewer, expected := range map[metadata.Visibility][]string{
-		administrator: {"Z", "a", "b", "library"}, user: {"Z", "a", "library"}, anonymous: {"Z", "a", "library"},
+	for _, view := range []struct {
+		viewer   metadata.Visibility
+		expected []string
+	}{
+		{administrator, []string{"Z", "a", "b", "library"}},
+		{user, []string{"Z", "a", "library"}},
+		{anonymous, []string{"Z", "a", "library"}},
+		{robot, []string{"Z", "a", "b", "library"}},
 	} {
 		var names []string
 		for after := ""; ; after = names[len(names)-1] {
-			page, err := f.Projects(ctx, viewer, after, 1)
+			page, err := f.Projects(ctx, view.viewer, after, 1)
 			require.NoError(t, err)
 			if len(page) == 0 {
 				break
 			}
 			names = append(names, page[0].Name)
 		}
-		require.Equal(t, expected, names)
+		require.Equal(t, view.expected, names)
+		listed, total, err := f.ListProjects(ctx, view.viewer, metadata.Query{Limit: 2})
+		require.NoError(t, err)
+		require.Len(t, listed, 2)
+		require.EqualValues(t, len(view.expected), total)
 	}
+	repositories, err := f.Catalog(ctx, metadata.Visibility{Projects: []string{"b"}}, "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []oci.Repository{"Z/x", "a/x", "b/x", "library/app"}, repositories)
 }

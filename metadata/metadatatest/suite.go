@@ -41,6 +41,8 @@ func Run(t *testing.T, engine Engine) {
 		{"Labels", testLabels},
 		{"Repositories", testRepositories},
 		{"Visibility", testVisibility},
+		{"Robots", testRobots},
+		{"AccessTokens", testAccessTokens},
 		{"Blobs", testBlobs},
 		{"BlobTombstones", testBlobTombstones},
 		{"Manifests", testManifests},
