@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -46,13 +47,18 @@ func dockerClient(s *session) {
 	require.Contains(s, s.fails("docker", "push", reference), "unauthorized")
 }
 
-// containerdClient pulls as a kubelet does, through the runtime interface with credentials in the request.
+// containerdClient pulls as a kubelet does: through the runtime interface, on a node with the registry's hosts.toml, with the
+// credentials of an imagePullSecret in the request.
 func containerdClient(s *session) {
 	require.Zero(s, os.Getuid(), "containerd runs as root only")
 	hosts := s.path("certs.d", s.gateway.Host())
 	require.NoError(s, os.MkdirAll(hosts, 0o755))
-	require.NoError(s, os.WriteFile(filepath.Join(hosts, "hosts.toml"), fmt.Appendf(nil, "server = %[1]q\n\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  ca = %[2]q\n",
-		s.gateway.URL(), s.gateway.CA()), 0o600))
+	trust := func(line string) {
+		require.NoError(s, os.WriteFile(filepath.Join(hosts, "hosts.toml"), fmt.Appendf(nil, "server = %[1]q\n\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  %[2]s\n",
+			s.gateway.URL(), line), 0o600))
+	}
+	authority := fmt.Sprintf("ca = %q", s.gateway.CA())
+	trust(authority)
 	require.NoError(s, os.WriteFile(s.path("config.toml"), fmt.Appendf(nil, `version = 2
 root = %q
 state = %q
@@ -81,7 +87,13 @@ state = %q
 	s.run("ctr", append(ctr, "images", "rm", "--sync", reference)...)
 
 	crictl := []string{"--image-endpoint", "unix://" + s.path("c.sock"), "--runtime-endpoint", "unix://" + s.path("c.sock")}
-	s.run("crictl", append(crictl, "pull", "--creds", credentials, reference)...)
+	// What "kubectl create secret docker-registry" keeps, and the kubelet takes out of it.
+	secret := base64.StdEncoding.EncodeToString([]byte(credentials))
+	pull := append(crictl, "pull", "--auth", secret, reference)
+	trust("")
+	require.ErrorContains(s, failure(s, "crictl", pull...), "unknown authority")
+	trust(authority)
+	s.run("crictl", pull...)
 	var list struct {
 		Images []struct{ RepoDigests []string }
 	}
