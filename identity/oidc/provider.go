@@ -117,7 +117,8 @@ func (p *provider) oauth(values setting.Values, callback string) *oauth2.Config 
 	endpoint := p.Endpoint()
 	endpoint.AuthStyle = p.style
 	return &oauth2.Config{
-		ClientID: p.client, ClientSecret: values.Text(setting.OIDCClientSecret), Endpoint: endpoint, RedirectURL: callback, Scopes: words(values.Text(setting.OIDCScope)),
+		ClientID: p.client, ClientSecret: values.Text(setting.OIDCClientSecret),
+		Endpoint: endpoint, RedirectURL: callback, Scopes: words(values.Text(setting.OIDCScope)),
 	}
 }
 
@@ -151,9 +152,11 @@ func (p *provider) verify(ctx context.Context, raw string) (*oidc.IDToken, error
 
 // Ping asks a provider about itself, to see whether it could be logged in with. The error is a [*fault.Error] that says why not.
 func (p *People) Ping(ctx context.Context, issuer string, verified bool) error {
-	if _, err := p.discover(ctx, address{issuer: issuer, verified: verified}); err != nil {
+	found, err := p.discover(ctx, address{issuer: issuer, verified: verified})
+	if err != nil {
 		return fault.Because(err, fault.Invalid, "%s is no OpenID Connect provider that this server can use: %s", issuer, reason(err))
 	}
+	found.http.CloseIdleConnections()
 	return nil
 }
 
@@ -176,11 +179,11 @@ func reason(err error) string {
 }
 
 // bounded cuts answers off that are longer than any of a provider's.
-type bounded struct{ http.RoundTripper }
+type bounded struct{ *http.Transport }
 
 // RoundTrip sends a request.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := b.RoundTripper.RoundTrip(r)
+	response, err := b.Transport.RoundTrip(r)
 	if err == nil {
 		response.Body = struct {
 			io.Reader
