@@ -173,9 +173,14 @@ func TestQuota_concurrentPushes(t *testing.T) {
 }
 
 func concurrentPushes(t *testing.T, s *server) {
-	const clients, each, limit = 64, 4, 200_000
+	const clients, each, limit = 64, 3, 130_000
 	project := s.setLimit("library", limit)
 	shared := [][]byte{noise(1, 5000), noise(2, 7001), noise(3, 3)}
+	for i := range 16 {
+		for _, layer := range append(shared, []byte("{}")) {
+			s.pushBlob(fmt.Sprintf("library/r%d", i), layer)
+		}
+	}
 	ctx := t.Context()
 	over, watched := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -184,7 +189,7 @@ func concurrentPushes(t *testing.T, s *server) {
 			case <-over:
 				watched <- nil
 				return
-			default:
+			case <-time.After(time.Millisecond):
 			}
 			quota, err := s.store.Quota(ctx, project)
 			if err != nil || quota.Used > limit {
@@ -201,8 +206,9 @@ func concurrentPushes(t *testing.T, s *server) {
 		group.Go(func() error {
 			for j := range each {
 				repository := fmt.Sprintf("library/r%d", i%16)
-				pushed := newImage(shared[(i+j)%3], shared[i%3], noise(uint64(100+i*each+j), 2000+i))
-				status, said, err := s.push(ctx, repository, pushed)
+				own := noise(uint64(100+i*each+j), 2000+i)
+				pushed := newImage(shared[(i+j)%3], shared[i%3], own)
+				status, said, err := s.push(ctx, repository, image{pushed.manifest, [][]byte{own}})
 				switch {
 				case err != nil:
 					return err

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -256,7 +257,7 @@ func testRaceQuota(t *testing.T, f fixture) {
 			case <-stop:
 				watched <- nil
 				return
-			default:
+			case <-time.After(time.Millisecond):
 			}
 			if quota, err := f.Quota(ctx, f.project.ID); err != nil || quota.Used > limit {
 				watched <- fmt.Errorf("used %d of %d: %w", quota.Used, limit, err)
