@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -210,7 +212,17 @@ func canonical(dn string) string {
 	if err != nil {
 		return strings.ToLower(strings.TrimSpace(dn))
 	}
-	return strings.ToLower(parsed.String())
+	return fold(parsed)
+}
+
+// fold spells a distinguished name in lower case.
+func fold(dn *ldap.DN) string {
+	for _, rdn := range dn.RDNs {
+		for _, attribute := range rdn.Attributes {
+			attribute.Value = strings.ToLower(attribute.Value)
+		}
+	}
+	return dn.String()
 }
 
 // within reports whether a distinguished name lies where a search of the base would find it.
@@ -237,10 +249,19 @@ func within(dn, base string, scope int) bool {
 // the name that is in it. The error is a [*fault.Error].
 func GroupKey(dn string) (key, name string, err error) {
 	parsed, err := ldap.ParseDN(dn)
-	if err != nil || len(parsed.RDNs) == 0 {
+	bad := err != nil || !utf8.ValidString(dn) || len(parsed.RDNs) == 0 || slices.ContainsFunc(parsed.RDNs, unnamed)
+	if bad {
 		return "", "", fault.New(fault.Invalid, "%q is not the distinguished name of a group", dn)
 	}
-	return strings.ToLower(parsed.String()), parsed.RDNs[0].Attributes[0].Value, nil
+	name = parsed.RDNs[0].Attributes[0].Value
+	return fold(parsed), name, nil
+}
+
+// unnamed reports whether a part of a distinguished name has no attribute, or one without a name, a value or text in it.
+func unnamed(rdn *ldap.RelativeDN) bool {
+	return len(rdn.Attributes) == 0 || slices.ContainsFunc(rdn.Attributes, func(a *ldap.AttributeTypeAndValue) bool {
+		return a.Type == "" || a.Value == "" || !utf8.ValidString(a.Value) || !utf8.ValidString(a.Type)
+	})
 }
 
 // describe says how the directory is reached, without secrets.
