@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/oci"
@@ -72,9 +73,9 @@ var (
 		WHERE a.icon = $1 AND ($2 OR p.public OR EXISTS (SELECT 1 FROM user_roles u WHERE u.project_id = p.id AND u.user_id = $3)
 			OR p.name IN (SELECT value FROM {texts}($4{json}))) LIMIT 1`)
 
-	// An index has the size of what it lists as well.
+	// An index has the size of what it lists as well. The cross join keeps SQLite from walking over the repository instead of the list.
 	contentSize = `CAST($5 AS BIGINT) + COALESCE((SELECT CAST(SUM(c.content_size) AS BIGINT) FROM {texts}($3{json}) d
-		JOIN manifests k ON k.repository_id = $2 AND k.digest = d.value JOIN artifacts c ON c.id = k.id), 0)`
+		CROSS JOIN manifests k JOIN artifacts c ON c.id = k.id WHERE k.repository_id = $2 AND k.digest = d.value), 0)`
 	insertArtifact = define("put artifact", `
 		INSERT INTO artifacts (id, repository_id, project_id, created_at, kind, config_media_type, content_size, accessory, accessory_of, icon, attributes, index_count)
 		SELECT m.id, r.id, r.project_id, m.created_at, CAST($4 AS TEXT), CAST($6 AS TEXT), `+contentSize+`, CAST($7 AS TEXT),
@@ -312,7 +313,8 @@ func (t *Tx) putFacts(ctx context.Context, s *statement, id int64, m Manifest) e
 // SetFacts writes what was derived from a manifest that was stored before, with its references. What the manifest is an accessory of
 // stays when the facts name nothing. It returns [ErrNotFound] when the manifest is gone.
 func (t *Tx) SetFacts(ctx context.Context, id int64, m Manifest) error {
-	if err := t.putFacts(ctx, updateArtifact, id, m); err != nil {
+	listing := slices.ContainsFunc(m.References, func(r oci.ManifestReference) bool { return r.Kind == oci.ReferenceManifest })
+	if err := t.putFacts(ctx, updateArtifact, id, m); err != nil || !listing {
 		return err
 	}
 	list, err := encodeReferences(0, m.References)
