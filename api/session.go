@@ -120,7 +120,7 @@ func (a *API) endSession(c *Call) (idToken string, err error) {
 }
 
 func (a *API) endSessions(c *Call, _ struct{}) (None, error) {
-	if err := a.options.Sessions.EndAll(c.Context(), c.actor(), c.Principal.ID); err != nil {
+	if err := a.options.Sessions.EndAll(c.Context(), c.actor(), c.Principal.UserID()); err != nil {
 		return None{}, err
 	}
 	c.leave()
