@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
@@ -123,10 +124,34 @@ auth oidc {
 	require.Contains(t, page, "Berth")
 	require.NoError(t, chromedp.Run(browser, chromedp.Navigate(gateway.URL()+current), chromedp.TextContent("body", &page)))
 	require.Contains(t, page, "UNAUTHORIZED")
+
+	// Nothing is asked the second time, and scripts of the registry's own pages end all sessions with the token that they are told.
+	require.NoError(t, chromedp.Run(browser,
+		chromedp.Navigate(gateway.URL()+"/c/oidc/login?redirect_url="+current),
+		chromedp.SendKeys("#username", "clara"),
+		chromedp.SendKeys("#password", oidctest.Password),
+	))
+	_, err = chromedp.RunResponse(browser, chromedp.Submit("#password"))
+	require.NoError(t, err)
+	var statuses []int
+	require.NoError(t, chromedp.Run(browser, chromedp.Evaluate(endSessions, &statuses, func(p *runtime.EvaluateParams) *runtime.EvaluateParams {
+		return p.WithAwaitPromise(true)
+	})))
+	require.Equal(t, []int{200, 403, 200, 401}, statuses)
 	for _, secret := range []string{session, oidctest.ClientSecret} {
 		require.NotContains(t, gateway.Process().Log(), secret)
 	}
 }
+
+// endSessions asks who is logged in, ends their sessions without and with the token, and asks again.
+const endSessions = `(async () => {
+	const me = await fetch("/api/v2.0/users/current")
+	const end = headers => fetch("/api/v2.0/users/current/sessions", {method: "DELETE", headers})
+	const refused = await end({})
+	const ended = await end({"X-Harbor-CSRF-Token": me.headers.get("X-Harbor-CSRF-Token")})
+	const after = await fetch("/api/v2.0/users/current")
+	return [me.status, refused.status, ended.status, after.status]
+})()`
 
 // requireGuardedCookie looks at the session's cookie as the browser has it, and returns its value.
 func requireGuardedCookie(t *testing.T, browser context.Context) (session string) {
