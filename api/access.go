@@ -133,14 +133,19 @@ const (
 // system administrators; everybody else is refused as in one that they may not see.
 func (c *Call) enterProject(permission Permission) error {
 	project, err := c.pathProject()
-	missing := errors.Is(err, metadata.ErrNotFound)
+	return c.admit(project, err, unescaped(c.PathValue(projectName)+c.PathValue(projectNameOrID)), permission)
+}
+
+// admit does so for a project that was named and read, or could not be.
+func (c *Call) admit(project metadata.Project, err error, named string, permission Permission) error {
+	missing := isMissing(err)
 	if err != nil && !missing {
 		return fmt.Errorf("read project: %w", err)
 	}
 	if missing {
 		c.asked = true
 		if c.Principal.SystemAdmin {
-			return fault.New(fault.NotFound, "project %s not found", unescaped(c.PathValue(projectName)+c.PathValue(projectNameOrID)))
+			return fault.New(fault.NotFound, "project %s not found", named)
 		}
 		return c.refusal()
 	}

@@ -152,6 +152,14 @@ func (t Time) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads it by RFC 3339.
 func (t *Time) UnmarshalJSON(text []byte) error { return (*time.Time)(t).UnmarshalJSON(text) }
 
+// expiry is when something expires, in seconds since 1970; -1 for never.
+func expiry(at time.Time) int64 {
+	if at.IsZero() {
+		return -1
+	}
+	return at.Unix()
+}
+
 const contentJSON = "application/json"
 
 // write encodes what a route has answered.

@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
@@ -32,7 +33,8 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC, Settings, Users, Groups and LDAP are required.
+// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC, Settings, Users, Groups, LDAP
+// and Robots are required.
 type Options struct {
 	Store    *metadata.Store
 	Registry *registry.Registry
@@ -41,6 +43,7 @@ type Options struct {
 	Users    *local.Users
 	Groups   *group.Groups
 	LDAP     *ldap.Source
+	Robots   *robot.Robots
 	// System is what the API tells of the installation.
 	System System
 	// Login proves names and passwords.

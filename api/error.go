@@ -67,6 +67,9 @@ func (c *Call) fail(err error) {
 	c.refuse(status, code, message)
 }
 
+// isMissing reports whether an error says that a row is not there.
+func isMissing(err error) bool { return errors.Is(err, metadata.ErrNotFound) }
+
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

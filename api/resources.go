@@ -19,6 +19,8 @@ func (a *API) resources() [][]Route {
 		a.userRoutes(),
 		a.userGroupRoutes(),
 		a.ldapRoutes(),
+		a.robotRoutes(),
+		a.permissionRoutes(),
 	}
 }
 

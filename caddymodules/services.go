@@ -20,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
@@ -133,8 +134,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.onClose(company.Close)
 	accounts.Follow(ldap.SourceName, company)
 	// Who is known here is asked here first, so that the directory's state is no matter to them.
+	locals := local.NewSource(local.SourceOptions{Store: store})
 	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: store}), company},
+		Sources:  []identity.Source{robot.NewSource(robot.SourceOptions{Store: store, Verifier: locals}), locals, company},
 		Accounts: accounts,
 		Observe:  recordLogin(s.recorder.Record),
 	})
@@ -178,7 +180,8 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system,
 		Users:  users, Groups: group.New(group.Options{Store: store, Removed: groupsChanged}), LDAP: company,
-		Base: settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
+		Robots: robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts}),
+		Base:   settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil
 }

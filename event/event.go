@@ -34,6 +34,12 @@ const (
 	GroupUpdated    Kind = "group_updated"
 	GroupDeleted    Kind = "group_deleted"
 	SettingsUpdated Kind = "settings_updated"
+	RobotCreated    Kind = "robot_created"
+	RobotUpdated    Kind = "robot_updated"
+	RobotDeleted    Kind = "robot_deleted"
+	// AccessTokenCreated and AccessTokenRevoked tell of tokens that stand in for a person's password; the subject is the person.
+	AccessTokenCreated Kind = "access_token_created"
+	AccessTokenRevoked Kind = "access_token_revoked"
 	// QuotaWarned tells that a project is near its limit, QuotaExceeded that a push was refused because of it; Subject says it in
 	// words. QuotaUpdated is a new limit.
 	QuotaWarned   Kind = "quota_warned"

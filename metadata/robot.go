@@ -25,7 +25,7 @@ type Robot struct {
 	// Duration is in days, -1 for good; ExpiresAt is zero then.
 	Duration  int64
 	ExpiresAt time.Time
-	// CreatorKind is "user" or "robot", and CreatorID the id of who made it.
+	// CreatorKind is "local" for a user or "robot", and CreatorID the id of who made it.
 	CreatorKind string
 	CreatorID   int64
 	CreatedAt   time.Time

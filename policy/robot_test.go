@@ -15,7 +15,7 @@ import (
 // addRobot makes a robot of a project, or of the registry for "", and returns its principal.
 func (f *fixture) addRobot(t testing.TB, name, project string, permissions ...metadata.RobotPermission) identity.Principal {
 	t.Helper()
-	robot := metadata.Robot{Name: name, PlainName: name, Permissions: permissions, Duration: -1, CreatorKind: "user"}
+	robot := metadata.Robot{Name: name, PlainName: name, Permissions: permissions, Duration: -1, CreatorKind: "local"}
 	f.tx(t, func(ctx context.Context, tx *metadata.Tx) error {
 		for i, p := range robot.Permissions {
 			if p.Namespace != "/" && p.Namespace != "*" {

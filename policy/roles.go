@@ -222,3 +222,23 @@ func (m *matrix) allows(subject string, action Action, resource Resource) (bool,
 	m.verdicts.Add(q, allowed)
 	return allowed, nil
 }
+
+// ProjectPermissions returns what can be allowed in a project at all: what its administrators may.
+var ProjectPermissions = sync.OnceValue(func() (all []ProjectPermission) {
+	rows, err := ParseRows(strings.NewReader(policyText))
+	if err != nil {
+		panic(err) // ours always parse
+	}
+	for _, row := range rows {
+		if row[1] == ProjectAdmin.subject() {
+			all = append(all, ProjectPermission{Kind: row[3], Action: Action(row[4])})
+		}
+	}
+	return all
+})
+
+// ProjectPermission is an action on a kind of resource in a project.
+type ProjectPermission struct {
+	Kind   string
+	Action Action
+}

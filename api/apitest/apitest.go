@@ -23,6 +23,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
@@ -99,8 +100,9 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	company := ldap.NewSource(ldap.SourceOptions{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Moved: groupsChanged})
 	t.Cleanup(func() { require.NoError(t, company.Close()) })
 	s.Accounts.Follow(ldap.SourceName, company)
+	users := local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap})
 	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources:  []identity.Source{local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap}), company},
+		Sources:  []identity.Source{robot.NewSource(robot.SourceOptions{Store: s.Store, Verifier: users}), users, company},
 		Accounts: s.Accounts,
 	})
 	require.NoError(t, err)
@@ -112,6 +114,7 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,
 		Users: s.Users, LDAP: company, Groups: group.New(group.Options{Store: s.Store, Removed: groupsChanged}),
+		Robots: robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
 	}
 	for _, change := range adjust {
 		change(&options)

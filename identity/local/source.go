@@ -91,6 +91,13 @@ func (s *Source) Authenticate(ctx context.Context, credentials identity.Credenti
 	}, nil
 }
 
+// Verify reports whether the password is that of the encoded hash, in the same queue as logins, for other secrets that people
+// choose. It returns a [*identity.ThrottledError] when too many others are waiting.
+func (s *Source) Verify(ctx context.Context, encoded, password string) (bool, error) {
+	right, _, err := s.verify(ctx, encoded, password)
+	return right, err
+}
+
 func (s *Source) verify(ctx context.Context, encoded, password string) (bool, Params, error) {
 	if len(password) > MaxPassword*4 {
 		password = "" // as long as no password can be, and not worth hashing; the rule keeps empty ones out

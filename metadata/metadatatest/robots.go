@@ -24,7 +24,7 @@ func testRobots(t *testing.T, f fixture) {
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
 	system := f.addRobot(t, metadata.Robot{
 		Name: "robot$ci", PlainName: "robot-ci", Description: "builds", SecretHash: "sha256:1", Duration: 30, ExpiresAt: expires,
-		CreatorKind: "user", CreatorID: f.user.ID,
+		CreatorKind: "local", CreatorID: f.user.ID,
 		Permissions: []metadata.RobotPermission{
 			{Namespace: "/", Resource: "project", Action: "list"},
 			{Namespace: "*", Resource: "repository", Action: "pull"},
