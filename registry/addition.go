@@ -166,8 +166,8 @@ func (a additionReader) inChart(ctx context.Context, name string) ([]byte, error
 		return nil, err
 	}
 	return a.inArchive(ctx, layer, true, func(file string) bool {
-		_, rest, _ := strings.Cut(path.Clean(file), "/")
-		return strings.EqualFold(rest, name)
+		folder, rest, _ := strings.Cut(path.Clean(file), "/")
+		return folder != "" && folder != ".." && strings.EqualFold(rest, name)
 	})
 }
 
