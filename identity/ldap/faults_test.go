@@ -25,6 +25,8 @@ type relay struct {
 	url       string
 	now, most atomic.Int64
 	silent    atomic.Bool
+	// cuts is how many connections die when their client says something next.
+	cuts atomic.Int64
 }
 
 // newRelay listens in front of the server at a URL; of nobody when that is empty.
@@ -82,6 +84,10 @@ func (r *relay) pass(client net.Conn, address string) {
 	for {
 		n, err := client.Read(buffer)
 		if err != nil {
+			return
+		}
+		if r.cuts.Load() > 0 {
+			r.cuts.Add(-1)
 			return
 		}
 		if !r.silent.Load() {
@@ -145,6 +151,26 @@ func TestSource_serverThatFallsSilent(t *testing.T) {
 		_, err := f.ask(t, "alice", ldaptest.Password("alice"))
 		return err == nil
 	}, 20*time.Second, 50*time.Millisecond, "it is tried again")
+}
+
+func TestSource_deadConnectionIsReplaced(t *testing.T) {
+	server := ldaptest.Start(t)
+	relay := newRelay(t, server.URL)
+	f := newFixture(t, relay.url, ldap.Options{}, nil)
+	for range 3 {
+		f.mustLogin(t, "alice")
+		relay.cuts.Store(1)
+		f.mustLogin(t, "bob") // on a connection that has died without a word
+		require.Zero(t, relay.cuts.Load())
+	}
+	relay.cuts.Store(2)
+	_, err := f.ask(t, "alice", ldaptest.Password("alice"))
+	require.Equal(t, fault.Unavailable, fault.Of(err), "twice is a failure")
+	relay.cuts.Store(0)
+	require.Eventually(t, func() bool {
+		_, err := f.ask(t, "alice", ldaptest.Password("alice"))
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
 }
 
 func TestSource_boundedConnections(t *testing.T) {
