@@ -213,15 +213,26 @@ func (s *Source) row(ctx context.Context, directory *directory, person Person) (
 }
 
 // store writes what the directory says of a person, with the events of what has changed.
-func (s *Source) store(ctx context.Context, actor event.Actor, user metadata.User, person Person, read membership) (metadata.User, error) {
+func (s *Source) store(ctx context.Context, actor event.Actor, known metadata.User, person Person, read membership) (metadata.User, error) {
 	groups := make([]metadata.UserGroup, 0, len(read.groups))
 	keys := make([]string, 0, len(read.groups))
 	for _, group := range read.groups {
 		groups = append(groups, metadata.UserGroup{Name: group.Name, Kind: metadata.GroupLDAP, DN: group.DN, Key: group.Key})
 		keys = append(keys, group.Key)
 	}
+	var user metadata.User
 	var moved, returned bool
 	err := s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		user = known
+		if user.ID == 0 {
+			// Another login may have made the row in a transaction that readers do not see yet.
+			switch met, err := tx.UserByExternalID(ctx, SourceName, person.DN); {
+			case err == nil:
+				user = met
+			case !errors.Is(err, metadata.ErrNotFound):
+				return err
+			}
+		}
 		created := user.ID == 0
 		if !created {
 			if user, err = tx.LockUserByID(ctx, user.ID); err != nil {
