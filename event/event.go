@@ -25,6 +25,7 @@ const (
 	ProjectCreated  Kind = "project_created"
 	ProjectDeleted  Kind = "project_deleted"
 	ProjectUpdated  Kind = "project_updated"
+	MemberAdded     Kind = "member_added"
 	MemberSet       Kind = "member_set"
 	MemberRemoved   Kind = "member_removed"
 	UserCreated     Kind = "user_created"
@@ -40,6 +41,15 @@ const (
 	// AccessTokenCreated and AccessTokenRevoked tell of tokens that stand in for a person's password; the subject is the person.
 	AccessTokenCreated Kind = "access_token_created"
 	AccessTokenRevoked Kind = "access_token_revoked"
+	LabelCreated       Kind = "label_created"
+	LabelUpdated       Kind = "label_updated"
+	LabelDeleted       Kind = "label_deleted"
+	// The rules are those about immutable tags.
+	ImmutableRuleCreated Kind = "immutable_rule_created"
+	ImmutableRuleUpdated Kind = "immutable_rule_updated"
+	ImmutableRuleDeleted Kind = "immutable_rule_deleted"
+	// AllowlistUpdated is about the vulnerabilities that the registry lets through.
+	AllowlistUpdated Kind = "allowlist_updated"
 	// QuotaWarned tells that a project is near its limit, QuotaExceeded that a push was refused because of it; Subject says it in
 	// words. QuotaUpdated is a new limit.
 	QuotaWarned   Kind = "quota_warned"

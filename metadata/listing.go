@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Query chooses the rows of a listing, their order and the page.
@@ -330,8 +331,8 @@ func (f field) convert(given any) (any, bool) {
 	switch f.kind {
 	case textField:
 		switch v := given.(type) {
-		case string:
-			return v, true
+		case string: // PostgreSQL takes no other texts, and so none of its rows has them
+			return v, utf8.ValidString(v) && !strings.ContainsRune(v, 0)
 		case int64:
 			return strconv.FormatInt(v, 10), true
 		}

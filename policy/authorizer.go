@@ -77,7 +77,7 @@ func New(options Options) (*RBAC, error) {
 		if err != nil {
 			return membership{}, 0, fmt.Errorf("read roles of user %d in project %q: %w", key.userID, key.project, err)
 		}
-		believe, role := MembershipStaleness, strongest(roles)
+		believe, role := MembershipStaleness, Strongest(roles)
 		if role == 0 {
 			believe = AbsenceStaleness
 		}

@@ -30,8 +30,8 @@ const (
 // Roles are all roles, the strongest first.
 var Roles = []Role{ProjectAdmin, Maintainer, Developer, Guest, LimitedGuest}
 
-// strongest returns the strongest of roles by number, 0 when there is none.
-func strongest(numbers []int) Role {
+// Strongest returns the strongest of roles by number, 0 when there is none.
+func Strongest(numbers []int) Role {
 	for _, role := range Roles {
 		if slices.Contains(numbers, int(role)) {
 			return role

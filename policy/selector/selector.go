@@ -2,6 +2,10 @@
 package selector
 
 import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/berth-registry/berth/fault"
@@ -18,7 +22,7 @@ type Selector struct {
 
 // Validate returns a [*fault.Error] for a pattern that cannot be understood.
 func (s Selector) Validate() error {
-	if s.Pattern == "" || len(s.Pattern) > maxPattern || !doublestar.ValidatePattern(s.Pattern) {
+	if s.Pattern == "" || len(s.Pattern) > maxPattern || strings.ContainsFunc(s.Pattern, unicode.IsControl) || !utf8.ValidString(s.Pattern) || !doublestar.ValidatePattern(s.Pattern) {
 		return fault.New(fault.Invalid, "pattern %q is none: * stands for a part of a name, ** for any, {a,b} for one of them", s.Pattern)
 	}
 	return nil
