@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/identity"
@@ -156,14 +158,15 @@ func (c *Call) admit(project metadata.Project, err error, named string, permissi
 // pathProject returns the project of the path: digits are an id, unless the client says that they are a name.
 func (c *Call) pathProject() (metadata.Project, error) {
 	store := c.api.options.Store
-	if name := c.PathValue(projectName); name != "" {
-		return store.Project(c.Context(), unescaped(name))
-	}
-	named := unescaped(c.PathValue(projectNameOrID))
-	if isName, _ := strconv.ParseBool(c.Request.Header.Get("X-Is-Resource-Name")); !isName {
+	named := unescaped(c.PathValue(projectName) + c.PathValue(projectNameOrID))
+	isName, _ := strconv.ParseBool(c.Request.Header.Get("X-Is-Resource-Name"))
+	if !isName && c.PathValue(projectName) == "" {
 		if id, err := strconv.ParseInt(named, 10, 64); err == nil {
 			return store.ProjectByID(c.Context(), id)
 		}
+	}
+	if strings.ContainsRune(named, 0) || !utf8.ValidString(named) { // a database takes no such text
+		return metadata.Project{}, metadata.ErrNotFound
 	}
 	return store.Project(c.Context(), named)
 }

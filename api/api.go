@@ -26,6 +26,7 @@ import (
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
+	projects "github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/setting"
 )
@@ -33,11 +34,12 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Registry, Policy, Login, Sessions, OIDC, Settings, Users, Groups, LDAP
+// Options are what an [API] stands on. Store, Registry, Projects, Policy, Login, Sessions, OIDC, Settings, Users, Groups, LDAP
 // and Robots are required.
 type Options struct {
 	Store    *metadata.Store
 	Registry *registry.Registry
+	Projects *projects.Projects
 	Policy   policy.Authorizer
 	Settings *setting.Settings
 	Users    *local.Users

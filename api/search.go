@@ -48,8 +48,12 @@ func (a *API) search(c *Call, in struct {
 	if err != nil {
 		return result, err
 	}
-	for _, p := range projects {
-		result.Projects = append(result.Projects, viewProject(p))
+	details, err := a.options.Store.ProjectDetails(c.Context(), projects, c.userID())
+	if err != nil {
+		return result, err
+	}
+	for _, p := range details {
+		result.Projects = append(result.Projects, c.viewProject(p))
 	}
 	if view, err = c.view(policy.List, "repository"); err != nil {
 		return result, err

@@ -26,6 +26,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
@@ -176,12 +177,14 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		},
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
+	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system,
-		Users:  users, Groups: group.New(group.Options{Store: store, Removed: groupsChanged}), LDAP: company,
-		Robots: robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts}),
-		Base:   settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
+		Users:  users, Groups: groups, LDAP: company,
+		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
+		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts}),
+		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 	})
 	return nil
 }

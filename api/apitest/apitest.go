@@ -30,6 +30,7 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
@@ -111,10 +112,12 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box, Moved: func() { s.Policy.Invalidate("") },
 	})
 	s.Registry = openRegistry(t, s.Store)
+	groups := group.New(group.Options{Store: s.Store, Removed: groupsChanged})
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,
-		Users: s.Users, LDAP: company, Groups: group.New(group.Options{Store: s.Store, Removed: groupsChanged}),
-		Robots: robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
+		Users: s.Users, LDAP: company, Groups: groups,
+		Projects: project.New(project.Options{Store: s.Store, Settings: s.Settings, Groups: groups, Directory: company, Changed: s.Policy.Invalidate}),
+		Robots:   robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
 	}
 	for _, change := range adjust {
 		change(&options)
