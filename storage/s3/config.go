@@ -29,7 +29,7 @@ const (
 const (
 	DefaultRegion         = "us-east-1"
 	DefaultPartSize       = 8 << 20
-	DefaultConcurrency    = 64
+	DefaultConcurrency    = 48
 	DefaultRedirectExpiry = 20 * time.Minute
 	DefaultTimeout        = time.Minute
 )

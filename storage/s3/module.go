@@ -47,7 +47,7 @@ type Module struct {
 	// The size of the parts of an upload, in bytes. An upload holds up to two in memory, and an object has up to 10,000.
 	// Default: 8 MiB.
 	PartSize int64 `json:"part_size,omitempty"`
-	// How many parts are in memory at once, over all uploads; more are kept in files in the data directory. Default: 64.
+	// How many parts are in memory at once, over all uploads; more are kept in files in the data directory. Default: 48.
 	Concurrency int `json:"concurrency,omitempty"`
 	// How long a request to the server may stand still. Default: 1m.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
