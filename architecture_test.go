@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"registry/...":  {"oci", "event", "fault", "secret", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
 	"replicate/...": {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
-	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "notify/..."},
+	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
 	"health":        {},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "health", "api/..."},

@@ -24,6 +24,21 @@ type None struct{}
 func (None) write(c *Call)                         { c.writer.WriteHeader(http.StatusOK) }
 func (None) describe() (int, string, reflect.Type) { return http.StatusOK, "", nil }
 
+// Optional is an answer with status 200 and no body where there is nothing.
+type Optional[T any] struct{ Body *T }
+
+func (o Optional[T]) write(c *Call) {
+	if o.Body == nil {
+		c.writer.WriteHeader(http.StatusOK)
+		return
+	}
+	writeJSON(c.writer, http.StatusOK, o.Body)
+}
+
+func (Optional[T]) describe() (int, string, reflect.Type) {
+	return http.StatusOK, contentJSON, reflect.TypeFor[T]()
+}
+
 // Created says that something was made.
 type Created struct {
 	// Location is its path, "" where the API tells none.

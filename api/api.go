@@ -25,6 +25,7 @@ import (
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
@@ -54,6 +55,8 @@ type Options struct {
 	Sessions *session.Sessions
 	// OIDC logs people in through a provider.
 	OIDC *oidc.People
+	// Purges delete old entries of the audit log.
+	Purges *audit.Purges
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
 	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme

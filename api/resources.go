@@ -20,6 +20,7 @@ func (a *API) resources() [][]Route {
 		a.searchRoutes(),
 		a.sessionRoutes(),
 		a.auditRoutes(),
+		a.purgeRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

@@ -2,18 +2,16 @@ package caddymodules
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
-	"os"
 	"path/filepath"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/identity"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/notify/syslog"
@@ -25,7 +23,7 @@ var spools = newPool()
 
 // Syslog is how the audit log gets to the syslog server that the setting audit_log_forward_endpoint names.
 type Syslog struct {
-	// CAFile is a PEM file of the authorities that are trusted for tls:// servers. Default: the system's.
+	// CAFile is a PEM file of authorities to trust beside the system's, for tls:// servers.
 	CAFile string `json:"ca_file,omitempty"`
 
 	// BufferSize is how much waits on disk for the server, in the data directory; beyond it the oldest messages go. Default: 64MiB.
@@ -34,7 +32,7 @@ type Syslog struct {
 
 // syslogSettings are a [Syslog] that is resolved.
 type syslogSettings struct {
-	authorities string // PEM, "" for the system's
+	authorities string // PEM, beside the system's
 	buffer      int64
 }
 
@@ -56,18 +54,11 @@ func (a *App) resolveSyslog() error {
 	if a.Syslog.CAFile == "" {
 		return nil
 	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(a.Syslog.CAFile, true, true)
+	authorities, err := readCertificates(a.Syslog.CAFile)
 	if err != nil {
 		return fmt.Errorf("syslog ca_file: %w", err)
 	}
-	authorities, err := os.ReadFile(path) //nolint:gosec // the operator's own path
-	if err != nil {
-		return fmt.Errorf("syslog ca_file: %w", err)
-	}
-	if !x509.NewCertPool().AppendCertsFromPEM(authorities) {
-		return fmt.Errorf("syslog ca_file %s has no certificate in PEM", path)
-	}
-	a.settings.syslog.authorities = string(authorities)
+	a.settings.syslog.authorities = authorities
 	return nil
 }
 
@@ -102,13 +93,8 @@ func (s *services) openAudit(settings settings, store *metadata.Store, configura
 	}
 	s.onClose(closeSpool)
 	spool.Limit(settings.syslog.buffer)
-	var authorities *x509.CertPool
-	if settings.syslog.authorities != "" {
-		authorities = x509.NewCertPool()
-		authorities.AppendCertsFromPEM([]byte(settings.syslog.authorities))
-	}
 	sender := syslog.New(syslog.Options{
-		Spool: spool, Settings: configuration, Authorities: authorities, Logger: s.logger,
+		Spool: spool, Settings: configuration, Authorities: trustedBeside(settings.syslog.authorities), Logger: s.logger,
 		Observe: func(outcome string, messages int) { metrics.forwarded.WithLabelValues(outcome).Add(float64(messages)) },
 	})
 	s.onClose(sender.Close)
@@ -121,6 +107,17 @@ func (s *services) openAudit(settings settings, store *metadata.Store, configura
 	recorder := audit.NewRecorder(audit.RecorderOptions{Store: store, Logger: s.logger})
 	s.onClose(recorder.Close)
 	return recorder, nil
+}
+
+// openJobs starts the work in the background.
+func (s *services) openJobs(ctx context.Context, store *metadata.Store) (*audit.Purges, error) {
+	work := jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: []jobs.Kind{audit.Purging(store)}})
+	s.onClose(work.Close)
+	purges := audit.NewPurges(store, work)
+	if err := purges.ScheduleDefault(ctx); err != nil {
+		return nil, fmt.Errorf("schedule the purge of the audit log: %w", err)
+	}
+	return purges, nil
 }
 
 // run runs fn until the core closes.

@@ -129,30 +129,40 @@ func (a *App) readAuthority(d *caddyfile.Dispenser, kind string) error {
 // resolveAuthorities reads the files.
 func (a *App) resolveAuthorities() error {
 	a.settings.authorities = map[string]string{}
-	replacer := caddy.NewReplacer()
 	for kind, file := range a.Authorities {
 		if !slices.Contains(authKinds, kind) {
 			return fmt.Errorf("authorities: unknown kind of auth: %q", kind)
 		}
-		path, err := replacer.ReplaceOrErr(file, true, true)
+		content, err := readCertificates(file)
 		if err != nil {
 			return fmt.Errorf("ca_file of auth %s: %w", kind, err)
 		}
-		content, err := os.ReadFile(path) //nolint:gosec // the operator names it
-		if err != nil {
-			return fmt.Errorf("ca_file of auth %s: %w", kind, err)
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(content) {
-			return fmt.Errorf("ca_file of auth %s: %s holds no PEM certificate", kind, path)
-		}
-		a.settings.authorities[kind] = string(content)
+		a.settings.authorities[kind] = content
 	}
 	return nil
 }
 
+// readCertificates returns the content of a PEM file of certificates.
+func readCertificates(file string) (string, error) {
+	path, err := caddy.NewReplacer().ReplaceOrErr(file, true, true)
+	if err != nil {
+		return "", err
+	}
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(content) {
+		return "", fmt.Errorf("%s holds no PEM certificate", path)
+	}
+	return string(content), nil
+}
+
 // trusted returns the authorities for a kind of auth: the system's, and those of its file.
-func (s settings) trusted(kind string) *x509.CertPool {
-	more := s.authorities[kind]
+func (s settings) trusted(kind string) *x509.CertPool { return trustedBeside(s.authorities[kind]) }
+
+// trustedBeside returns the system's authorities and more of them in PEM, nil for only the system's.
+func trustedBeside(more string) *x509.CertPool {
 	if more == "" {
 		return nil
 	}

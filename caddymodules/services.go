@@ -42,6 +42,7 @@ type services struct {
 	token          http.Handler
 	keys           http.Handler
 	recorder       *audit.Recorder
+	purges         *audit.Purges
 
 	closers []func() error
 	logger  *slog.Logger
@@ -89,6 +90,9 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	}
 	configuration := setting.New(setting.Options{Store: store, Box: box, Pinned: settings.pinned})
 	if s.recorder, err = s.openAudit(settings, store, configuration); err != nil {
+		return nil, err
+	}
+	if s.purges, err = s.openJobs(ctx, store); err != nil {
 		return nil, err
 	}
 	content := registry.New(registry.Options{
@@ -180,8 +184,8 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
-		System: s.system,
-		Users:  users, Groups: groups, LDAP: company,
+		System: s.system, Purges: s.purges,
+		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,

@@ -55,6 +55,11 @@ const (
 	QuotaWarned   Kind = "quota_warned"
 	QuotaExceeded Kind = "quota_exceeded"
 	QuotaUpdated  Kind = "quota_updated"
+	// JobStarted and JobStopped tell what a person has done with work in the background, ScheduleUpdated when it is to be done;
+	// Subject is the kind of work.
+	JobStarted      Kind = "job_started"
+	JobStopped      Kind = "job_stopped"
+	ScheduleUpdated Kind = "schedule_updated"
 
 	// ManifestPulled, LoggedIn and LoginFailed are written some seconds after the act, many at a time: an act that changes nothing
 	// does not wait for a write. A crash loses those of the last seconds.

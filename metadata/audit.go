@@ -63,10 +63,10 @@ var (
 		SELECT bucket FROM audit_buckets WHERE project_id = 0 AND bucket > $1 AND first_at < $2 ORDER BY bucket LIMIT $3`)
 	auditEntriesBefore = define("count audit entries before", `
 		SELECT COUNT(*) FROM audit_entries WHERE id >= $1 AND id < $2 AND occurred_at < $3
-		AND operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json}))`)
+		AND ($5 OR operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json})))`)
 	deleteAuditEntries = define("delete audit entries", `
 		DELETE FROM audit_entries WHERE id >= $1 AND id < $2 AND occurred_at < $3
-		AND operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json}))
+		AND ($5 OR operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json})))
 		RETURNING id, project_id, occurred_at`)
 	deleteEmptyBuckets = define("delete empty audit buckets", `DELETE FROM audit_buckets WHERE bucket = $1 AND entries <= 0
 		AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($2{json}))`)
@@ -174,13 +174,14 @@ func (r Reader) AuditBuckets(ctx context.Context, after int64, before time.Time,
 	return all(ctx, r, auditBucketsBefore, value[int64], after, micros(before), limit(n))
 }
 
-// CountAuditEntries returns the number of entries of one range that are from before the time and of the event types.
+// CountAuditEntries returns the number of entries of one range that are from before the time and of the event
+// types, of any when there are none.
 func (r Reader) CountAuditEntries(ctx context.Context, bucket int64, before time.Time, types []string) (int64, error) {
 	list, err := json.Marshal(types)
 	if err != nil {
 		return 0, fmt.Errorf("encode event types: %w", err)
 	}
-	return one(ctx, r, auditEntriesBefore, value[int64], bucket*auditBucketWidth, (bucket+1)*auditBucketWidth, micros(before), string(list))
+	return one(ctx, r, auditEntriesBefore, value[int64], bucket*auditBucketWidth, (bucket+1)*auditBucketWidth, micros(before), string(list), len(types) == 0)
 }
 
 // DeleteAuditEntries deletes what [Reader.CountAuditEntries] counts, and returns how many there were.
@@ -190,7 +191,7 @@ func (t *Tx) DeleteAuditEntries(ctx context.Context, bucket int64, before time.T
 		return 0, fmt.Errorf("encode event types: %w", err)
 	}
 	deleted, err := all(ctx, t.Reader, deleteAuditEntries, scanCountedEntry,
-		bucket*auditBucketWidth, (bucket+1)*auditBucketWidth, micros(before), string(list))
+		bucket*auditBucketWidth, (bucket+1)*auditBucketWidth, micros(before), string(list), len(types) == 0)
 	if err != nil || len(deleted) == 0 {
 		return 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,10 +26,12 @@ import (
 	"github.com/berth-registry/berth/identity/oidc"
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
+	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
@@ -119,6 +122,7 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		Projects: project.New(project.Options{Store: s.Store, Settings: s.Settings, Groups: groups, Directory: company, Changed: s.Policy.Invalidate}),
 		Robots:   robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
 	}
+	options.Purges = s.startPurges(t)
 	for _, change := range adjust {
 		change(&options)
 	}
@@ -127,6 +131,15 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 	return s
+}
+
+// startPurges starts the work in the background.
+func (s *Server) startPurges(t testing.TB) *audit.Purges {
+	work := jobs.New(jobs.Options{
+		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Kinds: []jobs.Kind{audit.Purging(s.Store)}, Poll: 10 * time.Millisecond,
+	})
+	t.Cleanup(func() { require.NoError(t, work.Close()) })
+	return audit.NewPurges(s.Store, work)
 }
 
 func openStore(t testing.TB, engine string) *metadata.Store {

@@ -19,58 +19,77 @@ func (t Type) String() string { return t.Operation + "_" + t.Resource }
 
 // mapping says what becomes of an event.
 type mapping struct {
+	kind event.Kind
 	Type
 	// of returns what the entry is about.
-	of func(e event.Event) string
-	// failed marks what did not come about.
-	failed bool
+	of      func(e event.Event) string
+	outcome outcome
 }
 
+// outcome says whether what an event tells of came about.
+type outcome bool
+
+const (
+	done   outcome = true
+	failed outcome = false
+)
+
 // mappings has every kind of event; a test fails when one is missing.
-var mappings = map[event.Kind]mapping{
-	event.ManifestPushed:       {Type: Type{"create", "artifact"}, of: artifact},
-	event.ManifestPulled:       {Type: Type{"pull", "artifact"}, of: artifact},
-	event.ManifestDeleted:      {Type: Type{"delete", "artifact"}, of: artifact},
-	event.TagCreated:           {Type: Type{"create", "tag"}, of: artifact},
-	event.TagMoved:             {Type: Type{"update", "tag"}, of: artifact},
-	event.TagDeleted:           {Type: Type{"delete", "tag"}, of: artifact},
-	event.BlobDeleted:          {Type: Type{"delete", "blob"}, of: artifact},
-	event.RepositoryUpdated:    {Type: Type{"update", "repository"}, of: artifact},
-	event.RepositoryDeleted:    {Type: Type{"delete", "repository"}, of: artifact},
-	event.ArtifactLabelled:     {Type: Type{"create", "artifact-label"}, of: artifact},
-	event.ArtifactUnlabelled:   {Type: Type{"delete", "artifact-label"}, of: artifact},
-	event.ProjectCreated:       {Type: Type{"create", "project"}, of: project},
-	event.ProjectUpdated:       {Type: Type{"update", "project"}, of: project},
-	event.ProjectDeleted:       {Type: Type{"delete", "project"}, of: project},
-	event.MemberAdded:          {Type: Type{"create", "member"}, of: subject},
-	event.MemberSet:            {Type: Type{"update", "member"}, of: subject},
-	event.MemberRemoved:        {Type: Type{"delete", "member"}, of: subject},
-	event.UserCreated:          {Type: Type{"create", "user"}, of: subject},
-	event.UserUpdated:          {Type: Type{"update", "user"}, of: subject},
-	event.UserDeleted:          {Type: Type{"delete", "user"}, of: subject},
-	event.GroupCreated:         {Type: Type{"create", "group"}, of: subject},
-	event.GroupUpdated:         {Type: Type{"update", "group"}, of: subject},
-	event.GroupDeleted:         {Type: Type{"delete", "group"}, of: subject},
-	event.LabelCreated:         {Type: Type{"create", "label"}, of: subject},
-	event.LabelUpdated:         {Type: Type{"update", "label"}, of: subject},
-	event.LabelDeleted:         {Type: Type{"delete", "label"}, of: subject},
-	event.ImmutableRuleCreated: {Type: Type{"create", "immutable-rule"}, of: subject},
-	event.ImmutableRuleUpdated: {Type: Type{"update", "immutable-rule"}, of: subject},
-	event.ImmutableRuleDeleted: {Type: Type{"delete", "immutable-rule"}, of: subject},
-	event.AllowlistUpdated:     {Type: Type{"update", "cve-allowlist"}, of: subject},
-	event.SettingsUpdated:      {Type: Type{"update", "configuration"}, of: subject},
-	event.RobotCreated:         {Type: Type{"create", "robot"}, of: subject},
-	event.RobotUpdated:         {Type: Type{"update", "robot"}, of: subject},
-	event.RobotDeleted:         {Type: Type{"delete", "robot"}, of: subject},
-	event.AccessTokenCreated:   {Type: Type{"create", "access-token"}, of: subject},
-	event.AccessTokenRevoked:   {Type: Type{"delete", "access-token"}, of: subject},
-	event.QuotaUpdated:         {Type: Type{"update", "quota"}, of: project},
-	event.QuotaWarned:          {Type: Type{"warn", "quota"}, of: project},
-	event.QuotaExceeded:        {Type: Type{"exceed", "quota"}, of: project, failed: true},
-	event.LoggedIn:             {Type: Type{"login", "user"}, of: actor},
-	event.LoginFailed:          {Type: Type{"login", "user"}, of: actor, failed: true},
-	event.LoggedOut:            {Type: Type{"logout", "user"}, of: actor},
-	event.EventsDropped:        {Type: Type{"drop", "event"}, of: subject, failed: true},
+var mappings = byKind([]mapping{
+	{event.ManifestPushed, Type{"create", "artifact"}, artifact, done},
+	{event.ManifestPulled, Type{"pull", "artifact"}, artifact, done},
+	{event.ManifestDeleted, Type{"delete", "artifact"}, artifact, done},
+	{event.TagCreated, Type{"create", "tag"}, artifact, done},
+	{event.TagMoved, Type{"update", "tag"}, artifact, done},
+	{event.TagDeleted, Type{"delete", "tag"}, artifact, done},
+	{event.BlobDeleted, Type{"delete", "blob"}, artifact, done},
+	{event.RepositoryUpdated, Type{"update", "repository"}, artifact, done},
+	{event.RepositoryDeleted, Type{"delete", "repository"}, artifact, done},
+	{event.ArtifactLabelled, Type{"create", "artifact-label"}, artifact, done},
+	{event.ArtifactUnlabelled, Type{"delete", "artifact-label"}, artifact, done},
+	{event.ProjectCreated, Type{"create", "project"}, project, done},
+	{event.ProjectUpdated, Type{"update", "project"}, project, done},
+	{event.ProjectDeleted, Type{"delete", "project"}, project, done},
+	{event.MemberSet, Type{"update", "member"}, subject, done},
+	{event.MemberRemoved, Type{"delete", "member"}, subject, done},
+	{event.UserCreated, Type{"create", "user"}, subject, done},
+	{event.UserUpdated, Type{"update", "user"}, subject, done},
+	{event.UserDeleted, Type{"delete", "user"}, subject, done},
+	{event.GroupCreated, Type{"create", "group"}, subject, done},
+	{event.GroupUpdated, Type{"update", "group"}, subject, done},
+	{event.GroupDeleted, Type{"delete", "group"}, subject, done},
+	{event.SettingsUpdated, Type{"update", "configuration"}, subject, done},
+	{event.QuotaUpdated, Type{"update", "quota"}, project, done},
+	{event.QuotaWarned, Type{"warn", "quota"}, project, done},
+	{event.QuotaExceeded, Type{"exceed", "quota"}, project, failed},
+	{event.JobStarted, Type{"start", "job"}, subject, done},
+	{event.JobStopped, Type{"stop", "job"}, subject, done},
+	{event.ScheduleUpdated, Type{"update", "schedule"}, subject, done},
+	{event.RobotCreated, Type{"create", "robot"}, subject, done},
+	{event.RobotUpdated, Type{"update", "robot"}, subject, done},
+	{event.RobotDeleted, Type{"delete", "robot"}, subject, done},
+	{event.AccessTokenCreated, Type{"create", "access-token"}, subject, done},
+	{event.AccessTokenRevoked, Type{"delete", "access-token"}, subject, done},
+	{event.MemberAdded, Type{"create", "member"}, subject, done},
+	{event.LabelCreated, Type{"create", "label"}, subject, done},
+	{event.LabelUpdated, Type{"update", "label"}, subject, done},
+	{event.LabelDeleted, Type{"delete", "label"}, subject, done},
+	{event.ImmutableRuleCreated, Type{"create", "immutable-rule"}, subject, done},
+	{event.ImmutableRuleUpdated, Type{"update", "immutable-rule"}, subject, done},
+	{event.ImmutableRuleDeleted, Type{"delete", "immutable-rule"}, subject, done},
+	{event.AllowlistUpdated, Type{"update", "cve-allowlist"}, subject, done},
+	{event.LoggedIn, Type{"login", "user"}, actor, done},
+	{event.LoginFailed, Type{"login", "user"}, actor, failed},
+	{event.LoggedOut, Type{"logout", "user"}, actor, done},
+	{event.EventsDropped, Type{"drop", "event"}, subject, failed},
+})
+
+func byKind(rows []mapping) map[event.Kind]mapping {
+	table := make(map[event.Kind]mapping, len(rows))
+	for _, row := range rows {
+		table[row.kind] = row
+	}
+	return table
 }
 
 // harborTypes are those that Harbor has, in its order.
@@ -110,7 +129,7 @@ func entryOf(e metadata.Event) metadata.AuditEntry {
 	}
 	entry := metadata.AuditEntry{
 		ID: e.ID, ProjectID: e.ProjectID, Operation: m.Operation, ResourceType: m.Resource, Resource: m.of(e.Event), Username: e.Actor,
-		Credential: e.Credential, Address: e.Address, RequestID: e.RequestID, Succeeded: !m.failed && e.Kind != event.Refused, At: e.At,
+		Credential: e.Credential, Address: e.Address, RequestID: e.RequestID, Succeeded: m.outcome == done && e.Kind != event.Refused, At: e.At,
 	}
 	entry.Description = describe(e.Event, entry)
 	return entry
@@ -125,7 +144,7 @@ func mappingOf(kind event.Kind) mapping {
 	if !found {
 		operation = "change"
 	}
-	return mapping{Type: Type{operation, resource}, of: subject}
+	return mapping{kind, Type{operation, resource}, subject, done}
 }
 
 // describe says in words what happened.
