@@ -32,8 +32,62 @@ func Benchmark(b *testing.B, engine Engine) {
 	}
 	b.Run(fmt.Sprintf("Tags/rows=%d", rows), func(b *testing.B) { benchmarkTags(b, newFixture(b, engine), rows) })
 	b.Run(fmt.Sprintf("Catalog/rows=%d", rows/10), func(b *testing.B) { benchmarkCatalog(b, newFixture(b, engine), rows/10) })
+	b.Run(fmt.Sprintf("Audit/rows=%d", rows), func(b *testing.B) { benchmarkAudit(b, newFixture(b, engine), rows) })
 	b.Run(fmt.Sprintf("Referrers/rows=%d", rows/10), func(b *testing.B) { benchmarkReferrers(b, newFixture(b, engine), rows/10) })
 }
+
+// benchmarkAudit reads pages of an audit log: the cost of a page must not grow with the log.
+func benchmarkAudit(b *testing.B, f fixture, rows int) {
+	// One entry in ten is of a project, one in a thousand a deletion, one in ten thousand of one user.
+	f.fill(b, rows, `INSERT INTO audit_entries (`+auditFill+`)
+		SELECT numbers.i, CASE WHEN numbers.i %% 10 = 0 THEN 1 ELSE 2 END, CASE WHEN numbers.i %% 1000 = 0 THEN 'delete' ELSE 'pull' END, 'artifact',
+			'library/app' || (numbers.i %% 5000) || ':v1', 'user' || (numbers.i %% 10000), 'token', '192.0.2.1', '', 'pull artifact', TRUE,
+			1700000000000000 + CAST(numbers.i AS BIGINT) * 1000000 FROM %s`)
+	for _, project := range []string{"0", "project_id"} {
+		f.fill(b, 1, `INSERT INTO audit_buckets (project_id, bucket, entries, first_at, last_at)
+			SELECT `+project+`, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries CROSS JOIN %s GROUP BY 1, 2`)
+	}
+	middle := time.UnixMicro(1700000000000000 + int64(rows)/2*1000000)
+	for _, page := range []struct {
+		name  string
+		query metadata.AuditQuery
+	}{
+		{"first", metadata.AuditQuery{}},
+		{"middle", metadata.AuditQuery{Offset: int64(rows) / 2}},
+		{"last", metadata.AuditQuery{Offset: int64(rows) - 100}},
+		{"project/first", metadata.AuditQuery{Projects: []int64{1}}},
+		{"project/middle", metadata.AuditQuery{Projects: []int64{1}, Offset: int64(rows) / 20}},
+		{"user", metadata.AuditQuery{Conditions: []metadata.Condition{is("username", "user77")}}},
+		{"operation", metadata.AuditQuery{Conditions: []metadata.Condition{is("operation", "delete"), is("resource_type", "artifact")}}},
+		{"resource", metadata.AuditQuery{Conditions: []metadata.Condition{is("resource", "library/app77:v1")}}},
+		{"time", metadata.AuditQuery{Conditions: []metadata.Condition{{Field: "op_time", Comparison: metadata.Between, Values: []any{middle, middle.Add(time.Hour)}}}}},
+		{"part", metadata.AuditQuery{Conditions: []metadata.Condition{{Field: "resource", Comparison: metadata.Contains, Values: []any{"absent"}}}}},
+	} {
+		b.Run(page.name, func(b *testing.B) {
+			page.query.Limit = 100
+			for b.Loop() {
+				entries, total, err := f.AuditEntries(b.Context(), page.query)
+				require.NoError(b, err)
+				require.Equal(b, page.name == "part", len(entries) == 0)
+				require.Equal(b, page.name == "part", total == 0)
+			}
+		})
+	}
+	b.Run("write", func(b *testing.B) {
+		id := int64(rows)
+		for b.Loop() {
+			entries := make([]metadata.AuditEntry, 500)
+			for i := range entries {
+				id++
+				entries[i] = metadata.AuditEntry{ID: id, ProjectID: id % 10, Operation: "pull", ResourceType: "artifact", Resource: "library/app:v1", Username: "alice", At: time.Now()}
+			}
+			f.write(b, func(ctx context.Context, tx *metadata.Tx) error { return tx.InsertAuditEntries(ctx, entries) })
+		}
+	})
+}
+
+// auditFill are the columns that are filled.
+const auditFill = `id, project_id, operation, resource_type, resource, username, credential, address, request_id, description, succeeded, occurred_at`
 
 // benchmarkPush writes what pushing an image of a config and two layers writes when its last request comes in.
 func benchmarkPush(b *testing.B, f fixture, writers int) {
