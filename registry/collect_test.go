@@ -21,11 +21,14 @@ import (
 	"github.com/berth-registry/berth/registry"
 )
 
+// everything is a grace that makes every review due, however long the test takes.
+const everything = -time.Hour
+
 // collect runs a collection without any grace, and the sweep that deletes the bytes.
 func (h *house) collect(r *registry.Registry) registry.Collected {
 	h.t.Helper()
 	h.clock.advance(time.Second)
-	collected, err := r.CollectGarbage(ctx, registry.Collect{})
+	collected, err := r.CollectGarbage(ctx, registry.Collect{Grace: everything})
 	require.NoError(h.t, err)
 	h.clock.advance(time.Hour)
 	require.NoError(h.t, r.Sweep(ctx))
@@ -52,13 +55,13 @@ func TestCollectGarbage_keepsWhatIsNeededAndFreesTheRest(t *testing.T) {
 
 	remove(t, r, "library/a", doomed)
 	h.clock.advance(time.Second)
-	wouldBe, err := r.CollectGarbage(ctx, registry.Collect{DryRun: true})
+	wouldBe, err := r.CollectGarbage(ctx, registry.Collect{Grace: everything, DryRun: true})
 	require.NoError(t, err)
 	require.Equal(t, int64(2), wouldBe.Links)
 	require.Equal(t, 4, h.files())
 
 	steps := 0
-	collected, err := r.CollectGarbage(ctx, registry.Collect{Progress: func(registry.Collected) { steps++ }})
+	collected, err := r.CollectGarbage(ctx, registry.Collect{Grace: everything, Progress: func(registry.Collected) { steps++ }})
 	require.NoError(t, err)
 	require.Equal(t, registry.Collected{Reviewed: 6, Due: 6, Links: 2, Blobs: 2, Bytes: int64(len("only in a") + len("never used"))}, collected)
 	require.Positive(t, steps)
@@ -98,7 +101,7 @@ func TestCollectGarbage_pushedAgainMeanwhile(t *testing.T) {
 	doomed := artifact(t, r, "library/a", "v1", "content")
 	remove(t, r, "library/a", doomed)
 	h.clock.advance(time.Second)
-	_, err := r.CollectGarbage(ctx, registry.Collect{})
+	_, err := r.CollectGarbage(ctx, registry.Collect{Grace: everything})
 	require.NoError(t, err)
 	artifact(t, r, "library/a", "v1", "content")
 	h.clock.advance(time.Hour)
@@ -119,7 +122,7 @@ func TestCollectGarbage_stopsAndGoesOn(t *testing.T) {
 	}
 	h.clock.advance(time.Second)
 	stopping, stop := context.WithCancel(ctx)
-	stopped, err := r.CollectGarbage(stopping, registry.Collect{Progress: func(registry.Collected) { stop() }})
+	stopped, err := r.CollectGarbage(stopping, registry.Collect{Grace: everything, Progress: func(registry.Collected) { stop() }})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Positive(t, stopped.Reviewed)
 	rest := h.collect(r)
@@ -155,7 +158,7 @@ func collectWhilePushing(h *house) {
 				default:
 				}
 				h.clock.advance(time.Millisecond)
-				if _, err := r.CollectGarbage(ctx, registry.Collect{Grace: -time.Hour}); err != nil {
+				if _, err := r.CollectGarbage(ctx, registry.Collect{Grace: everything}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -230,7 +233,7 @@ func TestCollecting_untagged(t *testing.T) {
 
 	work := jobs.New(jobs.Options{
 		Store: h.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: []jobs.Kind{registry.Collecting(r, 0)},
+		Kinds: []jobs.Kind{registry.Collecting(r, everything)},
 	})
 	defer func() { require.NoError(t, work.Close()) }()
 	run := func(p registry.CollectionParameters) string {
