@@ -2,10 +2,8 @@ package caddymodules
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/api"
 )
 
 func init() {
@@ -27,17 +25,12 @@ const (
 	adminPath = "/berth/"
 	// adminSocket is where the shipped Caddyfile has the admin endpoint, in the data directory.
 	adminSocket = "admin.sock"
-	// maxArguments is the longest body of an operation, in bytes.
-	maxArguments = 64 << 10
 )
 
 // adminStarted is set once this process has started an admin endpoint with Berth's routes.
 var adminStarted atomic.Bool
 
-// Admin adds Berth's routes to Caddy's admin endpoint, for the commands that change users, projects and members while the
-// server runs:
-//
-//	POST /berth/<operation>   runs the operation with the arguments in the body
+// Admin adds the management API to Caddy's admin endpoint, below /berth, for the commands of whoever operates the machine.
 //
 // Whoever may use the admin endpoint is trusted with everything, as always with Caddy: keep it on a socket or on localhost.
 type Admin struct {
@@ -89,20 +82,10 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
+// serve hands a request to the API, as one of the operator.
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
-	name := strings.TrimPrefix(r.URL.Path, adminPath)
-	run, ok := operations[name]
-	switch {
-	case !ok:
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no such operation: %q", name)}
-	case r.Method != http.MethodPost:
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("operations are called by POST")}
-	case a.app == nil:
+	if a.app == nil {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("this server's configuration has no registry")}
-	}
-	arguments, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxArguments))
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("read arguments: %w", err)}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), startPatience)
 	services, release, err := a.app.core.use(ctx)
@@ -111,27 +94,8 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("the registry is not ready: %w", err)}
 	}
 	defer release()
-	result, err := run(r.Context(), &services.administration, arguments)
-	if err != nil {
-		return caddy.APIError{HTTPStatus: operationStatus(err), Err: err}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(result)
-}
-
-func operationStatus(err error) int {
-	switch {
-	case errors.Is(err, errArguments):
-		return http.StatusBadRequest
-	case errors.Is(err, metadata.ErrNotFound):
-		return http.StatusNotFound
-	case errors.Is(err, metadata.ErrExists), errors.Is(err, metadata.ErrReferenced), errors.Is(err, metadata.ErrConflict):
-		return http.StatusConflict
-	case errors.Is(err, metadata.ErrUnavailable):
-		return http.StatusServiceUnavailable
-	default:
-		return http.StatusInternalServerError
-	}
+	http.StripPrefix(strings.TrimSuffix(adminPath, "/"), services.api).ServeHTTP(w, r.WithContext(api.AsOperator(r.Context())))
+	return nil
 }
 
 // Interface guards.

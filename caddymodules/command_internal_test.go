@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/berth-registry/berth/caddymodules/command"
 	_ "github.com/berth-registry/berth/metadata/sqlite"
 	_ "github.com/berth-registry/berth/storage/filesystem"
 )
@@ -75,17 +77,18 @@ func (s *shell) serve() {
 
 // try runs a command and returns what it printed.
 func (s *shell) try(stdin string, words ...string) (string, error) {
-	commands := map[string]func(*cobra.Command){
-		"user": userCommand, "project": projectCommand, "member": memberCommand, "doctor": doctorCommand,
+	run := command.New(words[0], connect)
+	if words[0] == "doctor" {
+		run = &cobra.Command{Use: "doctor"}
+		doctorCommand(run)
 	}
-	command := &cobra.Command{Use: words[0], SilenceErrors: true, SilenceUsage: true}
-	commands[words[0]](command)
+	run.SilenceErrors, run.SilenceUsage = true, true
 	var output bytes.Buffer
-	command.SetOut(&output)
-	command.SetErr(&output)
-	command.SetIn(strings.NewReader(stdin))
-	command.SetArgs(append(words[1:], "--config", s.config, "--adapter", "caddyfile"))
-	err := command.ExecuteContext(s.t.Context())
+	run.SetOut(&output)
+	run.SetErr(&output)
+	run.SetIn(strings.NewReader(stdin))
+	run.SetArgs(append(words[1:], "--config", s.config, "--adapter", "caddyfile"))
+	err := run.ExecuteContext(s.t.Context())
 	return output.String(), err
 }
 
@@ -111,15 +114,23 @@ func TestCommands_workOnARunningAndAStoppedServer(t *testing.T) {
 			s.run("N3w-password", "user", "set-password", "clara")
 			s.run("", "user", "set", "clara", "--admin", "--disabled")
 
-			var users []userView
+			var users []struct {
+				Name     string `json:"username"`
+				Admin    bool   `json:"sysadmin_flag"`
+				Disabled bool   `json:"disabled"`
+			}
 			require.NoError(t, json.Unmarshal([]byte(s.run("", "user", "list", "-o", "json")), &users))
 			require.Len(t, users, 2)
 			require.Equal(t, "clara", users[1].Name)
 			require.True(t, users[1].Admin)
 			require.True(t, users[1].Disabled)
-			var members []memberView
+			var members []struct {
+				Name string `json:"entity_name"`
+				Role string `json:"role_name"`
+			}
 			require.NoError(t, json.Unmarshal([]byte(s.run("", "member", "list", "team", "-o", "json")), &members))
-			require.Equal(t, []memberView{{User: "clara", Role: "maintainer"}}, members)
+			require.Len(t, members, 1)
+			require.Equal(t, "clara maintainer", members[0].Name+" "+members[0].Role)
 			require.Regexp(t, `(?m)^team +public`, s.run("", "project", "list"))
 
 			s.run("", "member", "remove", "team", "clara")
@@ -152,15 +163,65 @@ func TestCommands_sayWhatIsWrong(t *testing.T) {
 		{"", "project delete none", "not found"},
 		{"", "project set library", "public"},
 		{"", "member add library admin king", "role"},
-		{"", "member add library nobody guest", "not found"},
+		{"", "member add library nobody guest", "does not exist"},
 		{"", "member remove library admin", "is not a member"},
 		{"", "member list none", "not found"},
 		{"", "project list --output xml", "table or json"},
-		{"", "project create", "accepts 1 arg"},
+		{"", "project create", "usage: project create <name>"},
 	} {
 		_, err := s.try(c.stdin, strings.Fields(c.words)...)
 		require.ErrorContains(t, err, c.want, c.words)
 	}
+}
+
+func TestCommands_wholeConfiguration(t *testing.T) {
+	s := newShell(t)
+	s.run("Passw0rd-of-clara\n", "user", "create", "clara")
+	wanted := filepath.Join(filepath.Dir(s.config), "wanted.yaml")
+	require.NoError(t, os.WriteFile(wanted, []byte(`
+settings:
+  session_timeout: 45
+labels:
+  - {name: stable, color: "#48960C", description: to be kept}
+vulnerability_allowlist:
+  items: [CVE-2026-1]
+projects:
+  - name: team
+    public: true
+    quota: 20GiB
+    members:
+      - {user: admin, role: projectAdmin}
+      - {user: clara, role: developer}
+    labels:
+      - {name: ours, color: "#FFFFFF"}
+    immutable_tags:
+      - {repositories: "**", tags: "v*"}
+      - {repositories: "app", except_tags: "dev-*", disabled: true}
+`), 0o600))
+	planned, err := s.try("", "config", "import", wanted)
+	require.ErrorContains(t, err, "make them with --yes")
+	require.Contains(t, planned, "+ project team")
+	require.Contains(t, planned, "~ setting session_timeout: 60 → 45")
+	require.NotContains(t, s.run("", "project", "list"), "team", "it only shows")
+
+	require.Contains(t, s.run("", "config", "import", wanted, "--yes"), "Made")
+	require.Contains(t, s.run("", "config", "import", wanted), "Nothing to change.")
+	require.Contains(t, s.run("", "quota", "show", "team"), "20 GiB")
+	require.Contains(t, s.run("", "config", "get", "session_timeout"), "45")
+
+	exported := filepath.Join(filepath.Dir(s.config), "exported.yaml")
+	require.NoError(t, os.WriteFile(exported, []byte(s.run("", "config", "export")), 0o600))
+	require.Contains(t, s.run("", "config", "import", exported), "Nothing to change.")
+
+	require.NoError(t, os.WriteFile(wanted, []byte("projects: [{name: team, members: [{user: admin, role: projectAdmin}]}]"), 0o600))
+	require.Contains(t, s.run("", "config", "import", wanted, "--yes"), "- project team: user clara")
+	require.NoError(t, os.WriteFile(wanted, []byte("projects: [{name: team, mebmers: []}]"), 0o600))
+	_, err = s.try("", "config", "import", wanted)
+	require.ErrorContains(t, err, "mebmers")
+	t.Setenv("LDAP_PASSWORD", "hush")
+	require.NoError(t, os.WriteFile(wanted, []byte("settings: {ldap_search_password: {env: LDAP_PASSWORD}}"), 0o600))
+	said := s.run("", "config", "import", wanted, "--yes")
+	require.NotContains(t, said, "hush")
 }
 
 func TestDoctor_failsWithWhatToDo(t *testing.T) {
@@ -175,18 +236,19 @@ func TestDoctor_failsWithWhatToDo(t *testing.T) {
 	require.Regexp(t, `(?m)^ok    database`, output)
 }
 
-func TestAdmin_refusesWhatIsNoOperation(t *testing.T) {
+func TestAdmin_servesTheAPIToTheOperator(t *testing.T) {
 	s := newShell(t)
 	s.serve()
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
-	target := target{admin: "unix/" + filepath.Join(filepath.Dir(s.config), "data", adminSocket)}
-	for _, c := range []struct{ name, arguments, want string }{
-		{"no.such", `{}`, "no such operation"},
-		{"project.create", `{"nmae":"x"}`, "unknown field"},
-		{"project.create", `not json`, "arguments"},
-		{"project.create", `{"name":"` + strings.Repeat("x", maxArguments) + `"}`, "too large"},
-	} {
-		_, err := target.runRemotely(t.Context(), c.name, []byte(c.arguments))
-		require.ErrorContains(t, err, c.want)
+	way, err := target{admin: "unix/" + filepath.Join(filepath.Dir(s.config), "data", adminSocket)}.throughAdmin(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, ping(t.Context(), way))
+	for path, want := range map[string]int{"/api/v2.0/users": http.StatusOK, "/api/v2.0/nothing": http.StatusNotFound, "/v2/": http.StatusNotFound} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, way.Base+path, nil)
+		require.NoError(t, err)
+		response, err := way.Transport.RoundTrip(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, want, response.StatusCode, path)
 	}
 }

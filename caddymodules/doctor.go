@@ -16,18 +16,20 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/caddymodules/command"
 	"github.com/berth-registry/berth/metadata"
 )
 
 // doctorPatience bounds each examination.
 const doctorPatience = 30 * time.Second
 
-func doctorCommand(command *cobra.Command) {
-	targetFlags(command)
-	command.Flags().String("url", "", "the registry's address, to look at its certificate and clock (default: that of the configuration's first site)")
-	command.RunE = func(command *cobra.Command, _ []string) error {
-		command.SilenceUsage = true
-		return runDoctor(command)
+func doctorCommand(doctor *cobra.Command) {
+	command.PlaceFlags(doctor)
+	doctor.Flags().String("url", "", "the registry's address, to look at its certificate and clock (default: that of the configuration's first site)")
+	doctor.RunE = func(doctor *cobra.Command, _ []string) error {
+		doctor.SilenceUsage = true
+		return runDoctor(doctor)
 	}
 }
 
@@ -38,7 +40,7 @@ type finding struct {
 	Detail string `json:"detail"`
 }
 
-func runDoctor(command *cobra.Command) error {
+func runDoctor(doctor *cobra.Command) error {
 	var findings []finding
 	note := func(check, detail string, err error) bool {
 		if err != nil {
@@ -47,33 +49,33 @@ func runDoctor(command *cobra.Command) error {
 		findings = append(findings, finding{Check: check, OK: err == nil, Detail: detail})
 		return err == nil
 	}
-	target, err := findTarget(command)
+	target, err := findTarget(command.PlaceOf(doctor))
 	var settings settings
 	if err == nil {
 		settings, err = readSettings(target.app)
 	}
 	if note("configuration", "understood", err) {
-		ctx := command.Context()
+		ctx := doctor.Context()
 		running := checkServer(ctx, target)
 		note("server", running, nil)
 		detail, err := checkDatabase(ctx, settings, running == serverRuns)
 		note("database", detail, err)
 		detail, err = checkStorage(ctx, settings)
 		note("storage", detail, err)
-		checkSite(command, running == serverRuns, note)
+		checkSite(doctor, running == serverRuns, note)
 	}
-	return printFindings(command, findings)
+	return printFindings(doctor, findings)
 }
 
-func printFindings(command *cobra.Command, findings []finding) error {
+func printFindings(doctor *cobra.Command, findings []finding) error {
 	failed := 0
 	for _, f := range findings {
 		if !f.OK {
 			failed++
 		}
 	}
-	if outputOf(command) == "json" {
-		encoder := json.NewEncoder(command.OutOrStdout())
+	if doctor.Flags().Lookup("output").Value.String() == "json" {
+		encoder := json.NewEncoder(doctor.OutOrStdout())
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(findings); err != nil {
 			return err
@@ -84,7 +86,7 @@ func printFindings(command *cobra.Command, findings []finding) error {
 			if !f.OK {
 				verdict = "FAIL"
 			}
-			_, _ = fmt.Fprintf(command.OutOrStdout(), "%s  %-13s  %s\n", verdict, f.Check, f.Detail)
+			_, _ = fmt.Fprintf(doctor.OutOrStdout(), "%s  %-13s  %s\n", verdict, f.Check, f.Detail)
 		}
 	}
 	if failed > 0 {
@@ -101,15 +103,34 @@ const (
 func checkServer(ctx context.Context, t target) string {
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
-	var projects []projectView
-	answer, err := t.runRemotely(ctx, "project.list", []byte("{}"))
+	way, err := t.throughAdmin(ctx)
 	if errors.Is(err, errNotRunning) {
 		return serverStopped
 	}
-	if err != nil || json.Unmarshal(answer, &projects) != nil {
+	if err == nil {
+		err = ping(ctx, way)
+	}
+	if err != nil {
 		return "running, but it does not answer commands: its log says why"
 	}
 	return serverRuns
+}
+
+// ping asks the registry for what only one that is ready and has its database can answer.
+func ping(ctx context.Context, way *command.API) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, way.Base+api.Prefix+"/projects?page_size=1", nil)
+	if err != nil {
+		return err
+	}
+	response, err := way.Transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answered %s", response.Status)
+	}
+	return nil
 }
 
 // checkDatabase opens the database and compares schemas, without changing it. An embedded one that the running server holds has
@@ -222,13 +243,13 @@ func judgeCertificate(address string, chain []*x509.Certificate) (string, error)
 	}
 	now := time.Now()
 	if now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
-		return "", fmt.Errorf("certificate is good from %s to %s only: renew it, or set the clock", leaf.NotBefore.Format(timeLayout), leaf.NotAfter.Format(timeLayout))
+		return "", fmt.Errorf("certificate is good from %s to %s only: renew it, or set the clock", leaf.NotBefore.Format("2006-01-02 15:04"), leaf.NotAfter.Format("2006-01-02 15:04"))
 	}
 	intermediates := x509.NewCertPool()
 	for _, certificate := range chain[1:] {
 		intermediates.AddCert(certificate)
 	}
-	until := leaf.NotAfter.Format(timeLayout)
+	until := leaf.NotAfter.Format("2006-01-02 15:04")
 	if _, err := leaf.Verify(x509.VerifyOptions{Intermediates: intermediates}); err != nil {
 		return fmt.Sprintf("good until %s, of an authority that this machine does not know: clients need it from %s%s", until, address, certificatePath), nil
 	}

@@ -17,7 +17,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/caddymodules/command"
 )
 
 // target is the registry that a command works on, as its configuration file describes it.
@@ -31,19 +33,8 @@ type target struct {
 // errNotRunning: no server listens on the admin endpoint.
 var errNotRunning = errors.New("no server is running")
 
-// targetFlags adds the flags that find the target.
-func targetFlags(command *cobra.Command) {
-	flags := command.PersistentFlags()
-	flags.StringP("config", "c", "", "configuration file (default: Caddyfile in this directory)")
-	flags.StringP("adapter", "a", "", "configuration adapter, where the file is not a Caddyfile or JSON")
-	flags.String("address", "", "address of the server's admin endpoint (default: that of the configuration)")
-	flags.StringP("output", "o", "table", "how to print: table or json")
-}
-
-func findTarget(command *cobra.Command) (target, error) {
-	flags := command.Flags()
-	file, adapter, address := flags.Lookup("config").Value.String(), flags.Lookup("adapter").Value.String(), flags.Lookup("address").Value.String()
-	loaded, err := loadConfig(file, adapter, address == "")
+func findTarget(place command.Place) (target, error) {
+	loaded, err := loadConfig(place.Config, place.Adapter, place.Address == "")
 	if err != nil {
 		return target{}, err
 	}
@@ -65,10 +56,13 @@ func findTarget(command *cobra.Command) (target, error) {
 			found.admin = ""
 		}
 	}
-	if address != "" {
-		found.admin = address
+	if place.Address != "" {
+		found.admin = place.Address
 	}
-	if found.app == nil && address == "" {
+	if found.app == nil && place.Address == "" {
+		if place.Config == "" {
+			return target{}, command.ErrNoConfig
+		}
 		return target{}, errors.New("the configuration has no berth option: name the file with --config, or the server with --address")
 	}
 	return found, nil
@@ -86,7 +80,7 @@ func loadConfig(file, adapter string, needed bool) ([]byte, error) {
 		if !needed {
 			return nil, nil
 		}
-		return nil, errors.New("there is no Caddyfile in this directory: name the configuration with --config")
+		return nil, command.ErrNoConfig
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -108,30 +102,27 @@ func loadConfig(file, adapter string, needed bool) ([]byte, error) {
 	return adapted, nil
 }
 
-// run runs an operation in the server, or here when none is running, and decodes its result.
-func (t target) run(ctx context.Context, name string, arguments, result any) error {
-	encoded, err := json.Marshal(arguments)
+// connect finds the way to the registry of a place: through the admin endpoint of the server when it runs, else through the
+// registry opened in this process.
+func connect(ctx context.Context, place command.Place) (*command.API, error) {
+	found, err := findTarget(place)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	answer, err := t.runRemotely(ctx, name, encoded)
-	if errors.Is(err, errNotRunning) {
-		if t.app == nil {
-			return fmt.Errorf("%w at %s", errNotRunning, t.admin)
+	if found.admin != "" {
+		remote, err := found.throughAdmin(ctx)
+		if err == nil || !errors.Is(err, errNotRunning) {
+			return remote, err
 		}
-		answer, err = t.runHere(ctx, name, encoded)
 	}
-	if err != nil || result == nil {
-		return err
+	if found.app == nil {
+		return nil, fmt.Errorf("%w at %s", errNotRunning, found.admin)
 	}
-	return json.Unmarshal(answer, result)
+	return found.opened(ctx)
 }
 
-// runRemotely runs an operation through the admin endpoint. It returns [errNotRunning] when nobody listens there.
-func (t target) runRemotely(ctx context.Context, name string, arguments []byte) ([]byte, error) {
-	if t.admin == "" {
-		return nil, errNotRunning
-	}
+// throughAdmin is the way through the admin endpoint. It returns [errNotRunning] when nobody listens there.
+func (t target) throughAdmin(ctx context.Context) (*command.API, error) {
 	address, err := caddy.ParseNetworkAddress(t.admin)
 	if err != nil {
 		return nil, fmt.Errorf("admin address %s: %w", t.admin, err)
@@ -142,60 +133,74 @@ func (t target) runRemotely(ctx context.Context, name string, arguments []byte) 
 		host, _, _ = strings.Cut(address.Host, "|") // the socket's permissions
 		origin = "127.0.0.1"
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+origin+adminPath+name, bytes.NewReader(arguments))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, host)
-		},
-		DisableKeepAlives: true,
-	}}
-	response, err := client.Do(request)
+	var dialer net.Dialer
+	trial, err := dialer.DialContext(ctx, network, host)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		return nil, errNotRunning
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask the server at %s: %w", t.admin, err)
+		return nil, fmt.Errorf("reach the server at %s: %w", t.admin, err)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	if response.StatusCode == http.StatusOK {
-		return body, nil
-	}
-	var failure struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(body, &failure) != nil || failure.Error == "" {
-		return nil, fmt.Errorf("the server at %s answered %s", t.admin, response.Status)
-	}
-	return nil, errors.New(failure.Error)
+	_ = trial.Close()
+	return &command.API{
+		Base: "http://" + origin + strings.TrimSuffix(adminPath, "/"),
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, network, host)
+			},
+			DisableKeepAlives: true,
+		},
+	}, nil
 }
 
-// runHere runs an operation on the database itself.
-func (t target) runHere(ctx context.Context, name string, arguments []byte) ([]byte, error) {
+// opened is the way through the registry opened in this process.
+func (t target) opened(ctx context.Context) (*command.API, error) {
 	settings, err := readSettings(t.app)
 	if err != nil {
 		return nil, err
 	}
-	administration, closeStore, err := openAdministration(ctx, settings)
+	opened, err := openServices(ctx, settings)
 	if err != nil {
 		return nil, err
 	}
-	result, err := operations[name](ctx, administration, arguments)
-	if closeErr := closeStore(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(result)
+	return &command.API{
+		Base:      "http://localhost",
+		Transport: inProcess{opened.api},
+		Close: func() error {
+			opened.close()
+			return nil
+		},
+	}, nil
 }
+
+// inProcess carries requests of the operator to a handler in this process.
+type inProcess struct{ handler http.Handler }
+
+// RoundTrip answers a request.
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := &recorded{header: http.Header{}, status: http.StatusOK}
+	p.handler.ServeHTTP(answer, r.WithContext(api.AsOperator(r.Context())))
+	return &http.Response{
+		Status: http.StatusText(answer.status), StatusCode: answer.status, Header: answer.header, Request: r,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(answer.body.Len()), Body: io.NopCloser(&answer.body),
+	}, nil
+}
+
+// recorded is an answer in memory.
+type recorded struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header returns the header.
+func (a *recorded) Header() http.Header { return a.header }
+
+// WriteHeader notes the status.
+func (a *recorded) WriteHeader(status int) { a.status = status }
+
+// Write keeps bytes of the body.
+func (a *recorded) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 // readSettings reads the app's configuration as a server would, and starts nothing.
 func readSettings(raw json.RawMessage) (settings, error) {

@@ -35,14 +35,13 @@ import (
 
 // services are an open core: everything wired, ready for requests.
 type services struct {
-	administration administration
-	distribution   http.Handler
-	api            http.Handler
-	system         api.System
-	token          http.Handler
-	keys           http.Handler
-	recorder       *audit.Recorder
-	purges         *audit.Purges
+	distribution http.Handler
+	api          http.Handler
+	system       api.System
+	token        http.Handler
+	keys         http.Handler
+	recorder     *audit.Recorder
+	purges       *audit.Purges
 
 	closers []func() error
 	logger  *slog.Logger
@@ -153,11 +152,6 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		return err
 	}
 	users := local.NewUsers(local.UsersOptions{Store: store, Accounts: accounts})
-	s.administration = administration{
-		store:  store,
-		users:  users,
-		forget: authorizer.Invalidate,
-	}
 	sessions := session.New(session.Options{
 		Store: store, Accounts: accounts, Settings: configuration, Login: login, Box: box, Logger: s.logger,
 	})
@@ -253,19 +247,4 @@ func openTokens(ctx context.Context, settings settings, store *metadata.Store, b
 		return time.Duration(values.Number(setting.TokenExpiration)) * time.Minute
 	}
 	return token.New(token.Options{Ring: ring, Lifetime: lifetime, RefreshLifetime: settings.refreshTokenLifetime})
-}
-
-// openAdministration opens the database alone, for a command that runs without a server.
-func openAdministration(ctx context.Context, settings settings) (*administration, func() error, error) {
-	if err := makeDataDir(settings); err != nil {
-		return nil, nil, err
-	}
-	store, closeStore, err := openStore(ctx, settings)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := bootstrap(ctx, store, settings); err != nil {
-		return nil, nil, errors.Join(err, closeStore())
-	}
-	return &administration{store: store, users: local.NewUsers(local.UsersOptions{Store: store})}, closeStore, nil
 }

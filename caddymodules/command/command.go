@@ -90,13 +90,24 @@ Exit status: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 not logged in or n
 
 // connectionFlags adds the flags that say which registry is meant, and how to print.
 func connectionFlags(command *cobra.Command) {
+	command.PersistentFlags().String("server", "", "address of the registry, as used with \"berth login\" (default: BERTH_SERVER)")
+	PlaceFlags(command)
+}
+
+// PlaceFlags adds the flags that say where a registry of this machine is configured, and how to print.
+func PlaceFlags(command *cobra.Command) {
 	flags := command.PersistentFlags()
-	flags.String("server", "", "address of the registry, as used with \"berth login\" (default: BERTH_SERVER)")
 	flags.StringP("config", "c", "", "configuration file of a registry on this machine (default: Caddyfile in this directory)")
 	flags.StringP("adapter", "a", "", "configuration adapter, where the file is not a Caddyfile or JSON")
 	flags.String("address", "", "address of the admin endpoint of a registry on this machine (default: that of the configuration)")
 	flags.StringP("output", "o", "table", "how to print: table or json")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// PlaceOf returns the place that the flags name.
+func PlaceOf(command *cobra.Command) Place {
+	flag := func(name string) string { return command.Flags().Lookup(name).Value.String() }
+	return Place{Config: flag("config"), Adapter: flag("adapter"), Address: flag("address")}
 }
 
 // call is one run of a command.

@@ -43,9 +43,7 @@ type login struct {
 
 // connect finds the registry that a command is about.
 func connect(command *cobra.Command, local Local) (*API, error) {
-	flag := func(name string) string { return command.Flags().Lookup(name).Value.String() }
-	place := Place{Config: flag("config"), Adapter: flag("adapter"), Address: flag("address")}
-	server := flag("server")
+	place, server := PlaceOf(command), command.Flags().Lookup("server").Value.String()
 	here := place.Config != "" || place.Address != ""
 	if server != "" && here {
 		return nil, usageError("--server is another registry than that of --config or --address: give one of them")
