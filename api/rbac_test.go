@@ -1,0 +1,322 @@
+package api_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/api/apitest"
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/identity/local"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/policy"
+)
+
+// matrix is what each role may do in a project, as Harbor has it: C create, R read, U update, D delete, L list, P pull, W push,
+// S stop, O operate. The columns are projectAdmin, maintainer, developer, guest, limitedGuest, and anyone in a public project.
+const matrix = `
+project             RUD     R       R      R    R   R
+member              CRUDL   RL      RL     RL   -   -
+metadata            CRUDL   R       -      -    -   -
+log                 L       -       -      -    -   -
+label               CRUDL   CRUDL   RL     RL   -   RL
+quota               R       R       R      R    R   -
+repository          CRUDLPW CRUDLPW CRULPW RLP  RLP LP
+tag-retention       CRUDLO  CRUDLO  CRUDLO -    -   -
+immutable-tag       CUDL    CUDL    -      -    -   -
+configuration       RU      R       R      R    R   -
+robot               CRUDL   RL      RL     RL   -   -
+notification-policy CRUDL   RL      -      -    -   -
+scan                CRS     CRS     R      R    R   R
+sbom                CRS     CRS     R      R    R   -
+scanner             CR      R       R      R    R   R
+artifact            CRDL    CRDL    CRL    RL   RL  RL
+artifact-addition   R       R       R      R    R   R
+tag                 CDL     CDL     CL     L    L   L
+accessory           L       L       L      L    L   L
+artifact-label      CD      CD      CD     -    -   -
+preheat-policy      CRUDL   -       -      -    -   -
+export-cve          CRL     CRL     CRL    -    -   -
+`
+
+var letters = map[policy.Action]string{
+	policy.Create: "C", policy.Read: "R", policy.Update: "U", policy.Delete: "D", policy.List: "L",
+	policy.Pull: "P", policy.Push: "W", policy.Stop: "S", policy.Operate: "O",
+}
+
+var walkRoles = []policy.Role{policy.ProjectAdmin, policy.Maintainer, policy.Developer, policy.Guest, policy.LimitedGuest}
+
+// allowedTo reports whether the matrix has the action for the column: a role's, or that of anyone behind the last.
+func allowedTo(t *testing.T, column int, resource string, action policy.Action) bool {
+	t.Helper()
+	for line := range strings.Lines(matrix) {
+		fields := strings.Fields(line)
+		if len(fields) > 0 && fields[0] == resource {
+			return strings.Contains(fields[1+column], letters[action])
+		}
+	}
+	return false
+}
+
+// toSystem is what others than system administrators may do to the registry itself.
+var toSystem = map[string]string{
+	"ping read": "anyone", "description read": "anyone", "health read": "anyone", "project list": "anyone", "search read": "anyone", "repository list": "anyone", "icon read": "anyone",
+	"system-info read": "anyone", "catalog list": "anyone",
+	"project create": "authenticated", "statistics read": "authenticated", "user search": "authenticated", "user-group search": "authenticated",
+	"current-user read": "authenticated", "session delete": "authenticated", "audit-log-type list": "authenticated",
+	"cve-allowlist read": "authenticated", "project search": "authenticated", "label list": "authenticated", "label read": "authenticated",
+}
+
+// walker asks for every route as everybody. Who may not is told so before anything is looked at, so parameters and bodies need not
+// make sense: all that counts is whether the answer is a refusal.
+type walker struct {
+	*apitest.Server
+	t    *testing.T
+	made int
+}
+
+// rows have each route whose permission is asked for on a row, or depends on what is shown.
+var rows = map[string]row{
+	"listAuditLogs":    {who: "authenticated", path: func(*walker, string) string { return "/audit-logs" }},
+	"listAuditLogExts": {who: "authenticated", path: func(*walker, string) string { return "/auditlog-exts" }},
+
+	"ListLabels": {path: func(w *walker, project string) string {
+		return fmt.Sprintf("/labels?scope=p&project_id=%d", w.projectID(project))
+	}},
+	"CreateLabel":  {path: func(*walker, string) string { return "/labels" }, body: labelOf},
+	"GetLabelByID": {path: someLabel},
+	"UpdateLabel":  {path: someLabel, body: labelOf},
+	"DeleteLabel":  {path: someLabel},
+
+	"ListRobot": {path: func(w *walker, project string) string {
+		return fmt.Sprintf("/robots?q=Level%%3Dproject,ProjectID%%3D%d", w.projectID(project))
+	}},
+	"CreateRobot":               {path: func(*walker, string) string { return "/robots" }, body: robotOf},
+	"GetRobotByID":              {path: someRobot},
+	"UpdateRobot":               {path: someRobot, body: robotOf},
+	"RefreshSec":                {path: someRobot},
+	"DeleteRobot":               {path: someRobot},
+	"getPermissions":            {who: "project administrator", path: func(*walker, string) string { return "/permissions" }},
+	"getCurrentUserPermissions": {who: "authenticated", path: func(*walker, string) string { return "/users/current/permissions" }},
+
+	"createUser":         {who: "nobody", path: func(*walker, string) string { return "/users" }},
+	"getCurrentUserInfo": {who: "authenticated", path: func(*walker, string) string { return "/users/current" }},
+	"getUser":            {who: "nobody", path: somebody("")},
+	"updateUserProfile":  {who: "nobody", path: somebody("")},
+	"deleteUser":         {who: "nobody", path: somebody("")},
+	"updateUserPassword": {who: "nobody", path: somebody("/password")},
+}
+
+// somebody is a path below a user whom nobody else has met.
+func somebody(below string) func(*walker, string) string {
+	return func(w *walker, _ string) string {
+		w.made++
+		made, err := w.Users.Create(w.t.Context(), event.Actor{}, local.NewUser{Name: fmt.Sprint("somebody-", w.made), Password: apitest.AdminPassword})
+		require.NoError(w.t, err)
+		return fmt.Sprintf("/users/%d%s", made.ID, below)
+	}
+}
+
+// row says how a path is filled in for a row of a project that is made for it, and who may: "anyone", "authenticated", "project administrator"
+// for who administers any project, "nobody" but system administrators, or, where it is empty, who may by their role in the project.
+type row struct {
+	who  string
+	path func(w *walker, project string) string
+	// body is that of a request that changes something; nil sends an empty object.
+	body func(w *walker, project string) any
+}
+
+func labelOf(w *walker, project string) any {
+	w.made++
+	return map[string]any{"name": fmt.Sprint("label-", w.made), "scope": "p", "project_id": w.projectID(project)}
+}
+
+func robotOf(w *walker, project string) any {
+	w.made++
+	access := []map[string]string{{"resource": "repository", "action": "pull"}}
+	return map[string]any{
+		"name": fmt.Sprint("robot-", w.made), "level": "project", "duration": 1,
+		"permissions": []map[string]any{{"kind": "project", "namespace": project, "access": access}},
+	}
+}
+
+// someRobot is the path of a robot account of the project.
+func someRobot(w *walker, project string) string {
+	made := w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/robots", robotOf(w, project))
+	return strings.TrimPrefix(made.Header.Get("Location"), api.Prefix)
+}
+
+// someLabel is the path of a label of the project.
+func someLabel(w *walker, project string) string {
+	made := w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/labels", labelOf(w, project))
+	return strings.TrimPrefix(made.Header.Get("Location"), api.Prefix)
+}
+
+func (w *walker) projectID(name string) int64 {
+	w.t.Helper()
+	found, err := w.Store.Project(w.t.Context(), name)
+	require.NoError(w.t, err)
+	return found.ID
+}
+
+// path fills the parameters of a route in.
+func (w *walker) path(route api.Route, project string) string {
+	if route.Permission.Scope == api.ScopeRow {
+		made, known := rows[route.ID]
+		require.True(w.t, known, "route %s asks policy about a row: say in rows how one is made", route.ID)
+		return made.path(w, project)
+	}
+	path := strings.NewReplacer("{project_name}", project, "{project_name_or_id}", project).Replace(route.Path)
+	for strings.Contains(path, "{") {
+		open, closing := strings.IndexByte(path, '{'), strings.IndexByte(path, '}')
+		path = path[:open] + "4711" + path[closing+1:]
+	}
+	return path
+}
+
+// ask asks for a route and reports whether it was refused.
+func (w *walker) ask(client *apitest.Client, route api.Route, project string) (refused bool, answer apitest.Answer) {
+	var body any
+	if route.Method != http.MethodGet && route.Method != http.MethodHead {
+		body = "{"
+		if route.Permission.Scope == api.ScopeRow {
+			body = "{}" // it is read before the row
+		}
+		if of := rows[route.ID].body; of != nil {
+			body = of(w, project)
+		}
+	}
+	answer = client.Do(w.t, route.Method, w.path(route, project), body, "X-Is-Resource-Name", "true")
+	// A row that is there and is not found is one that the caller may not see.
+	hidden := route.Permission.Scope == api.ScopeRow && answer.Status == http.StatusNotFound
+	return hidden || answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden, answer
+}
+
+// caller is somebody who walks.
+type caller struct {
+	name   string
+	client *apitest.Client
+	// column is that of the role in the matrix, -1 for none.
+	column        int
+	authenticated bool
+	administers   bool
+}
+
+// may reports whether the caller may use a route in a project.
+func (c caller) may(t *testing.T, route api.Route, public bool) bool {
+	if c.administers {
+		return true
+	}
+	p, who := route.Permission, rows[route.ID].who
+	if p.Scope == api.ScopeSystem {
+		who = toSystem[p.Resource+" "+string(p.Action)]
+	}
+	switch {
+	case who == "anyone":
+		return true
+	case who == "authenticated":
+		return c.authenticated
+	case who == "project administrator":
+		return c.name == "projectAdmin" || c.name == "foreigner"
+	case who != "" || p.Scope == api.ScopeSystem:
+		return false
+	}
+	return c.column >= 0 && allowedTo(t, c.column, p.Resource, p.Action) || public && allowedTo(t, len(walkRoles), p.Resource, p.Action)
+}
+
+// projects makes the projects of the walk anew where an earlier step has deleted them: hidden and shown have a member for each
+// role, and somebody administers another one.
+func (w *walker) projects() {
+	w.t.Helper()
+	w.Write(w.t, func(ctx context.Context, tx *metadata.Tx) error {
+		for _, name := range []string{"hidden", "shown", "another"} {
+			if _, err := tx.Project(ctx, name); err == nil {
+				continue
+			}
+			made, err := tx.CreateProject(ctx, metadata.Project{Name: name, Public: name == "shown"})
+			if err != nil {
+				return err
+			}
+			roles := map[string]policy.Role{"foreigner": policy.ProjectAdmin}
+			if name != "another" {
+				roles = map[string]policy.Role{}
+				for _, role := range walkRoles {
+					roles[role.String()] = role
+				}
+			}
+			for user, role := range roles {
+				row, err := tx.UserByName(ctx, user)
+				if err != nil {
+					return err
+				}
+				if _, err := tx.SetMember(ctx, metadata.Member{ProjectID: made.ID, UserID: row.ID, RoleID: int(role)}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	for _, name := range []string{"hidden", "shown", "another"} {
+		w.Policy.Invalidate(name)
+	}
+}
+
+// callers are everybody. Tokens that do not hold prove nobody.
+func (w *walker) callers() []caller {
+	w.t.Helper()
+	bearer := func(token string) *apitest.Client {
+		client := w.Anonymous()
+		client.Authorize = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+		return client
+	}
+	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"admin","kind":"user","principal_id":1,"system_admin":true}`)) + "."
+	callers := []caller{
+		{name: "nobody", client: w.Anonymous(), column: -1},
+		{name: "nobody with a token that nobody signed", client: bearer(none), column: -1},
+		{name: "nobody with half a token", client: bearer("eyJhbGciOiJSUzI1NiJ9.e30."), column: -1},
+		{name: "admin", client: w.Admin(), column: -1, authenticated: true, administers: true},
+	}
+	users := []string{"stranger", "foreigner"}
+	for _, role := range walkRoles {
+		users = append(users, role.String())
+	}
+	for _, name := range users {
+		_, err := w.Users.Create(w.t.Context(), event.Actor{}, local.NewUser{Name: name, Password: apitest.AdminPassword})
+		require.NoError(w.t, err)
+		column := slices.IndexFunc(walkRoles, func(role policy.Role) bool { return role.String() == name })
+		callers = append(callers, caller{name: name, client: w.As(name, apitest.AdminPassword), column: column, authenticated: true})
+	}
+	return callers
+}
+
+// TestWalk_everyRouteAsEverybody is made from the route table, so that a new route cannot be forgotten.
+func TestWalk_everyRouteAsEverybody(t *testing.T) {
+	apitest.EachEngine(t, func(t *testing.T, server *apitest.Server) {
+		w := &walker{Server: server, t: t}
+		cells := 0
+		for _, c := range w.callers() {
+			for _, project := range []string{"hidden", "shown"} {
+				for _, route := range server.API.Routes() {
+					w.projects()
+					refused, answer := w.ask(c.client, route, project)
+					cells++
+					name := fmt.Sprintf("%s in %s: %s (%s %s)", c.name, project, route.ID, route.Permission.Action, route.Permission.Resource)
+					require.Equal(t, !c.may(t, route, project == "shown"), refused, "%s: %d %s", name, answer.Status, answer.Body)
+					if refused {
+						require.Equal(t, !c.authenticated, answer.Status == http.StatusUnauthorized, name)
+					}
+					require.Less(t, answer.Status, http.StatusInternalServerError, "%s: %s", name, answer.Body)
+				}
+			}
+		}
+		t.Logf("%d cells", cells)
+	})
+}
