@@ -1,0 +1,125 @@
+// Package contract_test drives the API with the client that Harbor publishes, which refuses every status and type that Harbor has
+// not declared.
+package contract_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-openapi/runtime"
+	httptransport "github.com/go-openapi/runtime/client"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client"
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/api/apitest"
+)
+
+// harbor is Harbor's client of a server, as the administrator.
+type harbor struct {
+	*client.HarborAPI
+	t      *testing.T
+	server *apitest.Server
+
+	mu    sync.Mutex
+	asked map[string]bool
+}
+
+func newHarbor(t *testing.T, server *apitest.Server) *harbor {
+	t.Helper()
+	h := &harbor{t: t, server: server, asked: map[string]bool{}}
+	h.HarborAPI = h.as("admin", apitest.AdminPassword)
+	return h
+}
+
+// as is a client of somebody, whose requests count as asked for as well.
+func (h *harbor) as(name, password string) *client.HarborAPI {
+	h.t.Helper()
+	base, err := url.Parse(h.server.URL + api.Prefix)
+	require.NoError(h.t, err)
+	return client.New(client.Config{URL: base, Transport: h, AuthInfo: httptransport.BasicAuth(name, password)})
+}
+
+// RoundTrip notes which operation is asked for.
+func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.mu.Lock()
+	h.asked[h.server.API.RouteOf(r)] = true
+	h.mu.Unlock()
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// ok returns the result of an operation that has to succeed.
+func ok[T any](h *harbor) func(T, error) T {
+	h.t.Helper()
+	return func(result T, err error) T {
+		h.t.Helper()
+		require.NoError(h.t, err)
+		return result
+	}
+}
+
+// refused requires that an operation fails with a status that Harbor declares for it, which the client tells by a type of its own.
+func refused[T any](h *harbor, status string) func(T, error) {
+	return func(_ T, err error) {
+		h.t.Helper()
+		require.Error(h.t, err)
+		require.NotErrorAs(h.t, err, new(*runtime.APIError), "not a declared status")
+		require.Contains(h.t, err.Error(), "["+status+"]")
+	}
+}
+
+// id reads the number at the end of a Location.
+func id(t *testing.T, location string) int64 {
+	t.Helper()
+	require.True(t, strings.HasPrefix(location, api.Prefix+"/"), location)
+	var number int64
+	for _, digit := range location[strings.LastIndexByte(location, '/')+1:] {
+		require.True(t, digit >= '0' && digit <= '9', location)
+		number = number*10 + int64(digit-'0')
+	}
+	return number
+}
+
+func to[T any](value T) *T { return &value }
+
+// own are routes that Harbor's client does not know.
+var own = []string{
+	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled",
+}
+
+func TestContract(t *testing.T) {
+	apitest.EachEngine(t, func(t *testing.T, server *apitest.Server) {
+		h := newHarbor(t, server)
+		for _, part := range []struct {
+			name string
+			run  func(h *harbor)
+		}{
+			{"system", system},
+			{"users", users},
+			{"projects", projects},
+			{"members", members},
+			{"labels", labels},
+			{"rules", rules},
+			{"robots", robots},
+			{"quotas", quotas},
+			{"content", content},
+			{"audit", audit},
+		} {
+			t.Run(part.name, func(t *testing.T) {
+				outer := h.t
+				h.t = t
+				defer func() { h.t = outer }()
+				part.run(h)
+			})
+		}
+		for _, route := range server.API.Routes() {
+			if !h.asked[route.ID] && !slices.Contains(own, route.ID) {
+				t.Errorf("%s %s (%s) was not asked for", route.Method, route.Path, route.ID)
+			}
+		}
+	})
+}
