@@ -110,5 +110,8 @@ type Event struct {
 	Subject string
 	// Attempt is what was refused; see [Refused].
 	Attempt Kind
-	At      time.Time
+	// Repeated is how often the same actor did the very same again within the moments that the event stands for, which happens to
+	// pulls only.
+	Repeated int64
+	At       time.Time
 }

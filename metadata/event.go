@@ -24,7 +24,7 @@ func (e Event) Cursor() EventCursor { return EventCursor{Transaction: e.Transact
 
 var (
 	eventsPage = define("events", `
-		SELECT transaction_id, id, kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, project_id, occurred_at
+		SELECT transaction_id, id, kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, repeated, project_id, occurred_at
 		FROM events WHERE (transaction_id, id) > ($1, $2) AND {settled}
 		ORDER BY transaction_id, id LIMIT $3`)
 	insertEvent = define("append event", `
@@ -35,7 +35,7 @@ var (
 func scanEvent(r row, e *Event) error {
 	var project sql.NullInt64
 	err := r.Scan(&e.Transaction, &e.ID, &e.Kind, &e.Actor, &e.Credential, &e.RequestID, &e.Address, &e.Project, &e.Repository,
-		&e.Digest, &e.Tag, &e.MediaType, &e.Size, &e.Subject, &e.Attempt, &project, moment{&e.At})
+		&e.Digest, &e.Tag, &e.MediaType, &e.Size, &e.Subject, &e.Attempt, &e.Repeated, &project, moment{&e.At})
 	e.ProjectID = project.Int64
 	return err
 }

@@ -62,7 +62,7 @@ func testEventsRead(t *testing.T, f fixture) {
 	sent := make([]event.Event, 10)
 	for i := range sent {
 		sent[i] = event.Event{
-			Kind: event.ManifestPulled, Tag: fmt.Sprint(i), Size: int64(i), Actor: `o'"\`, Project: "library", At: time.Unix(int64(i), 1000).UTC(), Attempt: event.TagMoved,
+			Kind: event.ManifestPulled, Tag: fmt.Sprint(i), Size: int64(i), Actor: `o'"\`, Project: "library", At: time.Unix(int64(i), 1000).UTC(), Attempt: event.TagMoved, Repeated: int64(2 * i),
 			Credential: "c", RequestID: "r", Address: "a", Repository: "library/app", Digest: "d", MediaType: "m", Subject: "s",
 		}
 	}

@@ -156,10 +156,15 @@ func describe(e event.Event, entry metadata.AuditEntry) string {
 		return fmt.Sprintf("%d events of this type came faster than they could be written, and are not in this log", e.Size)
 	case e.Kind == event.LoginFailed:
 		return "login refused: wrong user name or password"
-	case e.Digest != "" && e.Tag != "":
-		return fmt.Sprintf("%s %s %s with digest %s", entry.Operation, entry.ResourceType, entry.Resource, e.Digest)
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", entry.Operation, entry.ResourceType, entry.Resource))
+	times := ""
+	if e.Repeated > 0 {
+		times = fmt.Sprintf(", %d times within moments", e.Repeated+1)
+	}
+	if e.Digest != "" && e.Tag != "" {
+		return fmt.Sprintf("%s %s %s with digest %s%s", entry.Operation, entry.ResourceType, entry.Resource, e.Digest, times)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", entry.Operation, entry.ResourceType, entry.Resource)) + times
 }
 
 func artifact(e event.Event) string {

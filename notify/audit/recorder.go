@@ -52,12 +52,18 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	waiting []event.Event
+	// pulls has the places of the pulls among those that wait: a client that pulls the same a thousand times in two seconds, as load
+	// tests and loops do, is one event that says so.
+	pulls   map[pull]int
 	dropped map[event.Kind]int64
 
 	wake chan struct{}
 	stop context.CancelFunc
 	done chan struct{}
 }
+
+// pull is what equal pulls have in common.
+type pull struct{ actor, credential, address, repository, tag, digest string }
 
 // NewRecorder returns a recorder, whose goroutine [Recorder.Close] ends.
 func NewRecorder(options RecorderOptions) *Recorder {
@@ -72,7 +78,7 @@ func NewRecorder(options RecorderOptions) *Recorder {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Recorder{
-		options: options, suspect: rate.NewLimiter(suspectRate, suspectBurst), dropped: map[event.Kind]int64{},
+		options: options, suspect: rate.NewLimiter(suspectRate, suspectBurst), pulls: map[pull]int{}, dropped: map[event.Kind]int64{},
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go r.loop(ctx)
@@ -90,10 +96,19 @@ func (r *Recorder) Record(e event.Event) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	same := pull{e.Actor, e.Credential, e.Address, e.Repository, e.Tag, e.Digest}
+	pulled := e.Kind == event.ManifestPulled && e.Digest != ""
+	if at, known := r.pulls[same]; pulled && known {
+		r.waiting[at].Repeated++
+		return
+	}
 	suspicious := e.Kind == event.LoginFailed || e.Kind == event.Refused
 	if suspicious && !r.suspect.AllowN(now, 1) || len(r.waiting) >= r.options.Capacity {
 		r.drop(e)
 		return
+	}
+	if pulled {
+		r.pulls[same] = len(r.waiting)
 	}
 	r.waiting = append(r.waiting, e)
 	if len(r.waiting) == recordBatch {
@@ -169,6 +184,7 @@ func (r *Recorder) take() (batch []event.Event, dropped map[event.Kind]int64) {
 	n := min(len(r.waiting), recordBatch)
 	batch = append(batch, r.waiting[:n]...)
 	r.waiting = append(r.waiting[:0], r.waiting[n:]...)
+	clear(r.pulls)
 	dropped, r.dropped = r.dropped, map[event.Kind]int64{}
 	for kind, count := range dropped {
 		batch = append(batch, event.Event{Kind: event.EventsDropped, Attempt: kind, Size: count, Actor: "berth", At: r.options.Now()})
@@ -180,6 +196,7 @@ func (r *Recorder) restore(batch []event.Event, dropped map[event.Kind]int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = append(batch, r.waiting...)
+	clear(r.pulls)
 	for kind, count := range dropped {
 		r.dropped[kind] += count
 	}

@@ -87,3 +87,23 @@ func TestRecorder_keepsWhatItCannotWrite(t *testing.T) {
 	require.NoError(t, recorder.Close())
 	require.Len(t, f.events(t), 700)
 }
+
+func TestRecorder_equalPullsAreOneEvent(t *testing.T) {
+	store := newStore(t)
+	recorder := audit.NewRecorder(audit.RecorderOptions{Store: store, Logger: quiet, FlushInterval: time.Hour})
+	pulled := admin.Event(event.ManifestPulled)
+	pulled.Repository, pulled.Digest, pulled.Tag = "library/app", "sha256:ab", "v1"
+	elsewhere := pulled
+	elsewhere.Address = "192.0.2.77"
+	for range 100 {
+		recorder.Record(pulled)
+	}
+	recorder.Record(elsewhere)
+	require.NoError(t, recorder.Close())
+	events, err := store.Events(t.Context(), metadata.EventCursor{}, 1000)
+	require.NoError(t, err)
+	require.Len(t, events, 2)
+	require.Equal(t, int64(99), events[0].Repeated)
+	require.Equal(t, "192.0.2.77", events[1].Address)
+	require.Zero(t, events[1].Repeated)
+}
