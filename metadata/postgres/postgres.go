@@ -94,12 +94,26 @@ func Open(options Options, logger *slog.Logger) (*metadata.Store, error) {
 	pool.SetConnMaxLifetime(time.Hour)
 	return metadata.New(metadata.Engine{
 		Dialect:    dialect,
-		Reader:     pool,
+		Reader:     reader{pool},
 		Writer:     writer{pool},
 		DB:         pool,
 		Migrations: migrations,
 		Close:      func() error { return errors.Join(pool.Close(), migrations.Close()) },
 	}, logger), nil
+}
+
+// reader runs statements outside of transactions.
+type reader struct{ *sql.DB }
+
+// Once runs texts that are made for one call with a plan for its values. A prepared statement soon gets one for all values, which
+// for a listing whose filter few rows pass would be a walk over the table.
+func (r reader) Once() metadata.Executor { return once(r) }
+
+type once struct{ *sql.DB }
+
+// QueryContext implements [metadata.Executor].
+func (o once) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return o.DB.QueryContext(ctx, text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 }
 
 // classify gives PostgreSQL's errors, and those of the way to it, the kinds of package metadata.
