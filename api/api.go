@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/metadata"
@@ -35,8 +36,8 @@ import (
 // Prefix is where the API is.
 const Prefix = "/api/v2.0"
 
-// Options are what an [API] stands on. Store, Registry, Projects, Policy, Login, Sessions, OIDC, Settings, Users, Groups, LDAP
-// and Robots are required.
+// Options are what an [API] stands on. Store, Registry, Projects, Policy, Login, Sessions, OIDC, Settings, Users, Groups, LDAP,
+// Robots and AccessTokens are required.
 type Options struct {
 	Store    *metadata.Store
 	Registry *registry.Registry
@@ -47,6 +48,8 @@ type Options struct {
 	Groups   *group.Groups
 	LDAP     *ldap.Source
 	Robots   *robot.Robots
+	// AccessTokens are what people use in the place of their passwords.
+	AccessTokens *personal.Tokens
 	// System is what the API tells of the installation.
 	System System
 	// Login proves names and passwords.

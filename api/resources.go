@@ -27,6 +27,7 @@ func (a *API) resources() [][]Route {
 		a.ldapRoutes(),
 		a.robotRoutes(),
 		a.permissionRoutes(),
+		a.accessTokenRoutes(),
 	}
 }
 

@@ -12,8 +12,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddypki"
 
+	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -76,6 +78,16 @@ type App struct {
 
 	// Syslog is how the audit log gets to a syslog server.
 	Syslog *Syslog `json:"syslog,omitempty"`
+
+	// RobotMaxLifetime is the longest that a robot account may be good for, which forbids those that never expire. Default: no limit.
+	RobotMaxLifetime caddy.Duration `json:"robot_max_lifetime,omitempty"`
+
+	// AccessTokenMaxLifetime is the longest that a personal access token may be good for. Default: 8760h, a year.
+	AccessTokenMaxLifetime caddy.Duration `json:"access_token_max_lifetime,omitempty"`
+
+	// Policy are rows that the operator adds to the permission matrix: "p, subject, project, resource, action" allows, and "g, member,
+	// role, project" gives a user ("user:alice") or a role another role. The project "*" is every project.
+	Policy [][]string `json:"policy,omitempty"`
 
 	context  caddy.Context
 	settings settings
@@ -146,6 +158,9 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.tokenLifetime = time.Duration(a.TokenLifetime)
 	a.settings.refreshTokenLifetime = orDefault(a.RefreshTokenLifetime, defaultRefreshTokenLifetime)
 	a.settings.uploadExpiry = orDefault(a.UploadExpiry, defaultUploadExpiry)
+	a.settings.robotMaxLifetime = time.Duration(a.RobotMaxLifetime)
+	a.settings.accessTokenMaxLifetime = orDefault(a.AccessTokenMaxLifetime, personal.DefaultMaxLifetime)
+	a.settings.policies = a.Policy
 	if err := a.resolveSyslog(); err != nil {
 		return err
 	}
@@ -216,6 +231,12 @@ func (a *App) Validate() error {
 	}
 	if s.uploadExpiry < time.Minute {
 		return fmt.Errorf("upload_expiry is %s: it must be at least 1m, or uploads expire between two requests", s.uploadExpiry)
+	}
+	if day := 24 * time.Hour; s.robotMaxLifetime != 0 && s.robotMaxLifetime < day || s.accessTokenMaxLifetime < day {
+		return errors.New("robot_max_lifetime and access_token_max_lifetime must be at least 1d: robot accounts and tokens live for days")
+	}
+	if _, err := policy.New(policy.Options{ExtraPolicies: s.policies}); err != nil {
+		return err
 	}
 	if s.externalURL == "" {
 		return nil

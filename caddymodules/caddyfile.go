@@ -35,12 +35,15 @@ type appOption struct {
 }
 
 var appOptions = []appOption{
+	{"access_token_max_lifetime", duration(func(a *App) *caddy.Duration { return &a.AccessTokenMaxLifetime })},
 	{"admin_password", text(func(a *App) *string { return &a.AdminPassword })},
 	{"auth", (*App).readAuth},
 	{"data_dir", text(func(a *App) *string { return &a.DataDir })},
 	{"database", (*App).readDatabase},
 	{"external_url", text(func(a *App) *string { return &a.ExternalURL })},
+	{"policy", (*App).readPolicy},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
+	{"robot_max_lifetime", duration(func(a *App) *caddy.Duration { return &a.RobotMaxLifetime })},
 	{"secret_key", text(func(a *App) *string { return &a.SecretKey })},
 	{"settings", (*App).readSettings},
 	{"storage", (*App).readStorage},
@@ -64,6 +67,12 @@ var appOptions = []appOption{
 //	    auth                   ldap | oidc { … }
 //	    settings {
 //	        <name> <value>
+//	    }
+//	    robot_max_lifetime        <duration>
+//	    access_token_max_lifetime <duration>
+//	    policy {
+//	        p <subject> <project> <resource> <action>
+//	        g <member> <role> <project>
 //	    }
 //	    syslog {
 //	        ca_file     <file>

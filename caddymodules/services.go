@@ -20,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
@@ -127,7 +128,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 // wire makes the faces.
 func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, box *secret.Box, configuration *setting.Settings) error {
 	accounts := identity.NewAccounts(store, nil)
-	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts})
+	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts, ExtraPolicies: settings.policies})
 	if err != nil {
 		return err
 	}
@@ -139,8 +140,12 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	accounts.Follow(ldap.SourceName, company)
 	// Who is known here is asked here first, so that the directory's state is no matter to them.
 	locals := local.NewSource(local.SourceOptions{Store: store})
+	accessTokens := personal.New(personal.Options{
+		Store: store, Accounts: accounts, Verifier: locals, MaxLifetime: settings.accessTokenMaxLifetime, Logger: s.logger,
+	})
+	s.onClose(accessTokens.Close)
 	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources:  []identity.Source{robot.NewSource(robot.SourceOptions{Store: store, Verifier: locals}), locals, company},
+		Sources:  []identity.Source{accessTokens, robot.NewSource(robot.SourceOptions{Store: store, Verifier: locals}), locals, company},
 		Accounts: accounts,
 		Observe:  recordLogin(s.recorder.Record),
 	})
@@ -181,8 +186,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		System: s.system, Purges: s.purges,
 		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
-		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts}),
+		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
+		AccessTokens: accessTokens,
 	})
 	return nil
 }

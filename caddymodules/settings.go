@@ -30,6 +30,10 @@ type settings struct {
 	tokenLifetime        time.Duration
 	refreshTokenLifetime time.Duration
 	uploadExpiry         time.Duration
+	// robotMaxLifetime is 0 for no limit.
+	robotMaxLifetime       time.Duration
+	accessTokenMaxLifetime time.Duration
+	policies               [][]string
 	// pinned are the settings that the configuration file has taken over; tokenLifetime is 0 when it has not.
 	pinned map[*setting.Key]any
 	syslog syslogSettings
@@ -54,6 +58,7 @@ func (s settings) storageIdentity() string {
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
 		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
+		s.robotMaxLifetime.String(), s.accessTokenMaxLifetime.String(), fmt.Sprintf("%q", s.policies),
 		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"])
 }
 

@@ -38,7 +38,8 @@ const (
 	RobotCreated    Kind = "robot_created"
 	RobotUpdated    Kind = "robot_updated"
 	RobotDeleted    Kind = "robot_deleted"
-	// AccessTokenCreated and AccessTokenRevoked tell of tokens that stand in for a person's password; the subject is the person.
+	// AccessTokenCreated and AccessTokenRevoked tell of tokens that stand in for a person's password; the subject is
+	// "PERSON/TOKEN".
 	AccessTokenCreated Kind = "access_token_created"
 	AccessTokenRevoked Kind = "access_token_revoked"
 	LabelCreated       Kind = "label_created"

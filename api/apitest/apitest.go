@@ -24,6 +24,7 @@ import (
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/jobs"
@@ -47,17 +48,18 @@ var cheap = local.Params{Memory: 64, Time: 1, Threads: 1}
 
 // Server is a running API with the user admin and the public project library.
 type Server struct {
-	URL      string
-	API      *api.API
-	Store    *metadata.Store
-	Registry *registry.Registry
-	Users    *local.Users
-	Accounts *identity.Accounts
-	Policy   *policy.RBAC
-	Box      *secret.Box
-	Settings *setting.Settings
-	Sessions *session.Sessions
-	OIDC     *oidc.People
+	URL          string
+	API          *api.API
+	Store        *metadata.Store
+	Registry     *registry.Registry
+	Users        *local.Users
+	Accounts     *identity.Accounts
+	AccessTokens *personal.Tokens
+	Policy       *policy.RBAC
+	Box          *secret.Box
+	Settings     *setting.Settings
+	Sessions     *session.Sessions
+	OIDC         *oidc.People
 
 	mu       sync.Mutex
 	recorded []event.Event
@@ -105,8 +107,10 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	t.Cleanup(func() { require.NoError(t, company.Close()) })
 	s.Accounts.Follow(ldap.SourceName, company)
 	users := local.NewSource(local.SourceOptions{Store: s.Store, Params: cheap})
+	s.AccessTokens = personal.New(personal.Options{Store: s.Store, Accounts: s.Accounts, Verifier: users, Params: cheap})
+	t.Cleanup(func() { _ = s.AccessTokens.Close() }) // a test may have closed the store
 	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources:  []identity.Source{robot.NewSource(robot.SourceOptions{Store: s.Store, Verifier: users}), users, company},
+		Sources:  []identity.Source{s.AccessTokens, robot.NewSource(robot.SourceOptions{Store: s.Store, Verifier: users}), users, company},
 		Accounts: s.Accounts,
 	})
 	require.NoError(t, err)
@@ -119,8 +123,9 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,
 		Users: s.Users, LDAP: company, Groups: groups,
-		Projects: project.New(project.Options{Store: s.Store, Settings: s.Settings, Groups: groups, Directory: company, Changed: s.Policy.Invalidate}),
-		Robots:   robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
+		Projects:     project.New(project.Options{Store: s.Store, Settings: s.Settings, Groups: groups, Directory: company, Changed: s.Policy.Invalidate}),
+		Robots:       robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
+		AccessTokens: s.AccessTokens,
 	}
 	options.Purges = s.startPurges(t)
 	for _, change := range adjust {
