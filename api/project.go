@@ -114,7 +114,7 @@ func (a *API) listProjects(c *Call, in listProjectsInput) (Page[project], error)
 	if err != nil {
 		return Page[project]{}, err
 	}
-	details, err := a.options.Store.ProjectDetails(c.Context(), rows, c.userID())
+	details, err := a.options.Store.ProjectDetails(c.Context(), rows, c.Principal.UserID())
 	if err != nil {
 		return Page[project]{}, err
 	}
@@ -189,7 +189,7 @@ func (a *API) getProject(c *Call, _ struct{}) (project, error) {
 
 // projectDetail returns what is kept about the project of the path.
 func (c *Call) projectDetail() (metadata.ProjectDetail, error) {
-	details, err := c.api.options.Store.ProjectDetails(c.Context(), []metadata.Project{c.Project}, c.userID())
+	details, err := c.api.options.Store.ProjectDetails(c.Context(), []metadata.Project{c.Project}, c.Principal.UserID())
 	if err != nil {
 		return metadata.ProjectDetail{}, err
 	}
@@ -305,12 +305,4 @@ func (b *allowlistBody) list() *projects.Allowlist {
 		list.ExpiresAt = time.Unix(*b.ExpiresAt, 0)
 	}
 	return list
-}
-
-// userID is that of the caller, 0 for one who is no user and so no member of anything.
-func (c *Call) userID() int64 {
-	if c.Principal.Kind != identity.KindUser {
-		return 0
-	}
-	return c.Principal.ID
 }

@@ -48,7 +48,7 @@ func (a *API) search(c *Call, in struct {
 	if err != nil {
 		return result, err
 	}
-	details, err := a.options.Store.ProjectDetails(c.Context(), projects, c.userID())
+	details, err := a.options.Store.ProjectDetails(c.Context(), projects, c.Principal.UserID())
 	if err != nil {
 		return result, err
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/oidc"
+	"github.com/berth-registry/berth/identity/personal"
+	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
@@ -41,6 +43,8 @@ type fixture struct {
 	users    *local.Users
 	gate     *auth.Gate
 	settings *setting.Settings
+	robots   *robot.Robots
+	tokens   *personal.Tokens
 	mu       sync.Mutex
 	time     time.Time
 	outcomes []string
@@ -82,11 +86,17 @@ func newFixture(t testing.TB) *fixture {
 	require.NoError(t, err)
 	rbac, err := policy.New(policy.Options{Memberships: store, Accounts: accounts, Now: f.now})
 	require.NoError(t, err)
+	f.settings = setting.New(setting.Options{Store: store, Box: box})
+	users := local.NewSource(local.SourceOptions{Store: store, Params: cheap})
+	f.tokens = personal.New(personal.Options{Store: store, Accounts: accounts, Verifier: users, Now: f.now})
+	t.Cleanup(func() { _ = f.tokens.Close() }) // a test may have closed the store
+	// Its own accounts are those of another gateway, whose changes have to get around.
+	f.robots = robot.New(robot.Options{Store: store, Settings: f.settings, Accounts: identity.NewAccounts(store, f.now), Params: cheap})
 	login, err := identity.NewLogin(identity.LoginOptions{
-		Sources: []identity.Source{local.NewSource(local.SourceOptions{Store: store, Params: cheap})}, Accounts: accounts, Now: f.now,
+		Sources:  []identity.Source{f.tokens, robot.NewSource(robot.SourceOptions{Store: store, Verifier: users, Now: f.now}), users},
+		Accounts: accounts, Now: f.now,
 	})
 	require.NoError(t, err)
-	f.settings = setting.New(setting.Options{Store: store, Box: box})
 	people := oidc.New(oidc.Options{
 		Store: store, Settings: f.settings, Accounts: accounts, Box: box,
 		Sessions: session.New(session.Options{Store: store, Accounts: accounts, Settings: f.settings, Login: login, Box: box}),
