@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/fault"
-	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
