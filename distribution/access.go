@@ -53,11 +53,13 @@ func (g gated) Authorize(r *http.Request, needs, wishes []Need) (Access, error) 
 	if len(needs) == 0 {
 		err = access.RequireCredentials()
 	}
+	view := access.View
 	for _, need := range needs {
 		if err != nil {
 			break
 		}
 		if need.Repository == "" {
+			view = access.CatalogView
 			err = access.RequireCatalog(r.Context())
 		} else {
 			err = access.Require(r.Context(), need.Action, need.Repository)
@@ -70,7 +72,7 @@ func (g gated) Authorize(r *http.Request, needs, wishes []Need) (Access, error) 
 		}
 		granted[i], err = grants(r, access, wish)
 	}
-	proven := Access{Principal: access.Principal, Credential: access.Credential, View: access.View, Granted: granted}
+	proven := Access{Principal: access.Principal, Credential: access.Credential, View: view, Granted: granted}
 	return proven, err
 }
 

@@ -138,6 +138,19 @@ func (a *Access) View(ctx context.Context) (metadata.Visibility, error) {
 	return view, nil
 }
 
+// CatalogView is the caller's view of the list of repositories: what they may pull, or everything for robots that may read the
+// catalog. It is not for mounts. The error is a [*Refusal] when policy cannot tell.
+func (a *Access) CatalogView(ctx context.Context) (metadata.Visibility, error) {
+	decision, err := a.gate.options.Policy.Authorize(ctx, a.Principal, policy.Read, policy.Catalog)
+	switch {
+	case err != nil:
+		return metadata.Visibility{}, unavailable(err)
+	case decision.Allowed:
+		return metadata.Visibility{All: true}, nil
+	}
+	return a.View(ctx)
+}
+
 // needsScope sends the client to the token service. What is wrong is said only to who has shown a token: containerd gives up
 // when it is told the same twice.
 func (a *Access) needsScope() *Refusal {

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -134,4 +135,33 @@ func TestGate_accessTokens(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, f.get(t, "/v2/", bearer(signed)).status, "revoked")
 	require.Equal(t, http.StatusUnauthorized, f.get(t, "/v2/", basic("boss", secret)).status)
 	require.True(t, strings.HasPrefix(secret, personal.Prefix))
+}
+
+func TestAccess_viewsOfRobots(t *testing.T) {
+	f := newFixture(t)
+	view := func(namespace, resource, action string) (pulled, listed metadata.Visibility) {
+		t.Helper()
+		name := strings.ReplaceAll(strings.Trim(namespace, "/*")+"x"+resource, "-", ".")
+		made, secret, err := f.robots.Create(t.Context(), local0, identity.Principal{Kind: identity.KindUser}, robot.NewRobot{
+			Name: name, Duration: robot.Forever, Grants: []robot.Grant{{Namespace: namespace, Rights: []robot.Right{{Resource: resource, Action: action}}}},
+		})
+		require.NoError(t, err)
+		r := httptest.NewRequest(http.MethodGet, "/v2/_catalog", nil)
+		r.SetBasicAuth(made.Name, secret)
+		access, err := f.gate.Authenticate(r)
+		require.NoError(t, err)
+		pulled, err = access.View(t.Context())
+		require.NoError(t, err)
+		listed, err = access.CatalogView(t.Context())
+		require.NoError(t, err)
+		return pulled, listed
+	}
+	pulled, listed := view("/", "catalog", "read")
+	require.Equal(t, metadata.Visibility{}, pulled, "what is listed is not therefore mounted")
+	require.Equal(t, metadata.Visibility{All: true}, listed)
+	pulled, listed = view("closed", "repository", "pull")
+	require.Equal(t, metadata.Visibility{Projects: []string{"closed"}}, pulled)
+	require.Equal(t, pulled, listed)
+	pulled, _ = view("closed", "member", "list")
+	require.Equal(t, metadata.Visibility{}, pulled)
 }
