@@ -112,6 +112,13 @@ var rows = map[string]row{
 	"updateUserProfile":  {who: "nobody", path: somebody("")},
 	"deleteUser":         {who: "nobody", path: somebody("")},
 	"updateUserPassword": {who: "nobody", path: somebody("/password")},
+
+	"listCurrentUserTokens":  {who: "authenticated", path: func(*walker, string) string { return "/users/current/tokens" }},
+	"createCurrentUserToken": {who: "authenticated", path: func(*walker, string) string { return "/users/current/tokens" }},
+	"revokeCurrentUserToken": {who: "authenticated", path: func(*walker, string) string { return "/users/current/tokens/4711" }, missing: true},
+	"listUserTokens":         {who: "nobody", path: somebody("/tokens")},
+	"revokeUserToken":        {who: "nobody", path: someToken},
+	"setCliSecret":           {who: "nobody", path: somebody("/cli_secret")},
 }
 
 // somebody is a path below a user whom nobody else has met.
@@ -124,6 +131,14 @@ func somebody(below string) func(*walker, string) string {
 	}
 }
 
+// someToken is the path of a personal access token of a user whom nobody else has met.
+func someToken(w *walker, project string) string {
+	user := somebody("")(w, project)
+	made := w.As(fmt.Sprint("somebody-", w.made), apitest.AdminPassword).Must(w.t, http.StatusCreated, http.MethodPost, "/users/current/tokens",
+		map[string]any{"name": "some", "scopes": []string{"pull"}})
+	return user + strings.TrimPrefix(made.Header.Get("Location"), api.Prefix+"/users/current")
+}
+
 // row says how a path is filled in for a row of a project that is made for it, and who may: "anyone", "authenticated", "project administrator"
 // for who administers any project, "nobody" but system administrators, or, where it is empty, who may by their role in the project.
 type row struct {
@@ -131,6 +146,8 @@ type row struct {
 	path func(w *walker, project string) string
 	// body is that of a request that changes something; nil sends an empty object.
 	body func(w *walker, project string) any
+	// missing says that there is no such row, so that 404 hides nothing.
+	missing bool
 }
 
 func labelOf(w *walker, project string) any {
@@ -195,7 +212,7 @@ func (w *walker) ask(client *apitest.Client, route api.Route, project string) (r
 	}
 	answer = client.Do(w.t, route.Method, w.path(route, project), body, "X-Is-Resource-Name", "true")
 	// A row that is there and is not found is one that the caller may not see.
-	hidden := route.Permission.Scope == api.ScopeRow && answer.Status == http.StatusNotFound
+	hidden := route.Permission.Scope == api.ScopeRow && !rows[route.ID].missing && answer.Status == http.StatusNotFound
 	return hidden || answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden, answer
 }
 

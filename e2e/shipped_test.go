@@ -159,7 +159,7 @@ func TestShipped_commandsOnRunningAndStopped(t *testing.T) {
 	users := run("", "user", "list")
 	require.Contains(t, users, "running")
 	require.Contains(t, users, "stopped")
-	require.Regexp(t, regexp.MustCompile(`running\s+maintainer`), run("", "member", "list", "team"))
+	require.Regexp(t, regexp.MustCompile(`running\s+user\s+maintainer`), run("", "member", "list", "team"))
 	_, err := harness.Run(t.Context(), s.environ, "", harness.Binary(t), "member", "add", "team", "running", "captain", "--config", s.caddyfile)
 	require.ErrorContains(t, err, "projectAdmin")
 	_, err = harness.Run(t.Context(), s.environ, "", harness.Binary(t), "user", "create", "running", "--config", s.caddyfile)

@@ -45,6 +45,7 @@ func users(h *harbor) {
 	ok[*user.GetCurrentUserPermissionsOK](h)(h.as("clara", password).User.GetCurrentUserPermissions(ctx, &user.GetCurrentUserPermissionsParams{
 		Scope: to("/project/1"), Relative: to(true),
 	}))
+	refused[*user.SetCliSecretOK](h, "412")(h.User.SetCliSecret(ctx, &user.SetCliSecretParams{UserID: clara, Secret: &models.OIDCCliSecretReq{Secret: "C1i-secret-of-hers"}}))
 	const fresh = "An0ther-horse"
 	refused[*user.UpdateUserPasswordOK](h, "403")(h.as("clara", password).User.UpdateUserPassword(ctx, &user.UpdateUserPasswordParams{
 		UserID: clara, Password: &models.PasswordReq{OldPassword: "Wr0ng-horse", NewPassword: fresh},
