@@ -201,6 +201,9 @@ func (s *Source) row(ctx context.Context, directory *directory, person Person) (
 	if user.Source != SourceName {
 		return metadata.User{}, fault.New(fault.Conflict, "the name %q is that of a user of the source %s, who comes first", person.Name, user.Source)
 	}
+	if user.ExternalID == person.DN {
+		return user, nil // brought in by another login since the first look
+	}
 	// The entry was moved, unless the other one is still there.
 	exists, err := directory.exists(ctx, user.ExternalID)
 	if err != nil {
