@@ -51,7 +51,7 @@ func newCollectors() *collectors {
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	}
-	return &collectors{
+	made := &collectors{
 		requests:  counter("berth_requests_total", "Requests answered.", "route", "method", "status"),
 		durations: histogram("berth_request_duration_seconds", "Time from a request's header to the end of its answer.", requestBuckets, "route", "method"),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -73,6 +73,11 @@ func newCollectors() *collectors {
 		}, func() float64 { return float64(openCores.Load()) }),
 		registries: newFollowed(),
 	}
+	// There from the start, so that an alarm sees the first message that is dropped as an increase.
+	for _, outcome := range []string{"sent", "dropped"} {
+		made.forwarded.WithLabelValues(outcome)
+	}
+	return made
 }
 
 func (c *collectors) all() []prometheus.Collector {
