@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/berth-registry/berth/policy"
 )
 
 // alterations are what makes the registry what the document says, in the order to make them.
@@ -169,22 +171,22 @@ func (now *projectPresence) memberAlterations(what string, wanted []memberSpec) 
 		return m.Type == "g" && m.Name == spec.Group && spec.User == "" || m.Type != "g" && m.Name == spec.User
 	}
 	for _, spec := range wanted {
-		number, known := roles[spec.Role]
-		if !known || (spec.User == "") == (spec.Group == "") {
+		role, err := policy.ParseRole(spec.Role)
+		if err != nil || (spec.User == "") == (spec.Group == "") {
 			return nil, usageError("member %+v must have a user or a group, and a role", spec)
 		}
 		i := slices.IndexFunc(now.members, func(m member) bool { return same(m, spec) })
 		described := fmt.Sprintf("%s: %s as %s", what, spec, spec.Role)
 		switch {
 		case i < 0:
-			body := map[string]any{"role_id": number, "member_user": map[string]string{"username": spec.User}}
+			body := map[string]any{"role_id": role, "member_user": map[string]string{"username": spec.User}}
 			if spec.Group != "" {
-				body = map[string]any{"role_id": number, "member_group": map[string]any{"group_name": spec.Group, "group_type": groupKinds[spec.Kind]}}
+				body = map[string]any{"role_id": role, "member_group": map[string]any{"group_name": spec.Group, "group_type": groupKinds[spec.Kind]}}
 			}
 			alterations = append(alterations, request("+", described, http.MethodPost, path, body))
-		case now.members[i].RoleID != number:
+		case now.members[i].RoleID != role:
 			alterations = append(alterations,
-				request("~", described, http.MethodPut, path+at(strconv.FormatInt(now.members[i].ID, 10)), map[string]int{"role_id": number}))
+				request("~", described, http.MethodPut, path+at(strconv.FormatInt(now.members[i].ID, 10)), map[string]policy.Role{"role_id": role}))
 		}
 	}
 	for _, m := range now.members {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/policy"
 )
 
 // member is a member as the API returns it.
@@ -15,13 +17,10 @@ type member struct {
 	ID   int64  `json:"id"`
 	Name string `json:"entity_name"`
 	// Type is "u" for a user and "g" for a group.
-	Type   string `json:"entity_type"`
-	RoleID int    `json:"role_id"`
-	Role   string `json:"role_name"`
+	Type   string      `json:"entity_type"`
+	RoleID policy.Role `json:"role_id"`
+	Role   string      `json:"role_name"`
 }
-
-// roles are the numbers of the roles by their names.
-var roles = map[string]int{"projectAdmin": 1, "developer": 2, "guest": 3, "maintainer": 4, "limitedGuest": 5}
 
 // groupKinds are the numbers of the kinds of group by the word that --group takes.
 var groupKinds = map[string]int{"ldap": 1, "http": 2, "oidc": 3}
@@ -58,12 +57,12 @@ func memberCommands(command *cobra.Command, local Local) {
 }
 
 func addMember(c *call) error {
-	name, role := c.arguments[1], c.arguments[2]
-	number, known := roles[role]
-	if !known {
-		return usageError("role %q is not one of projectAdmin, maintainer, developer, guest, limitedGuest", role)
+	name := c.arguments[1]
+	role, err := policy.ParseRole(c.arguments[2])
+	if err != nil {
+		return usageError("%v", err)
 	}
-	body := map[string]any{"role_id": number, "member_user": map[string]string{"username": name}}
+	body := map[string]any{"role_id": role, "member_user": map[string]string{"username": name}}
 	if c.given("group") {
 		kind, known := groupKinds[c.text("group")]
 		if !known {
@@ -73,20 +72,20 @@ func addMember(c *call) error {
 		if kind == groupKinds["ldap"] && strings.Contains(name, "=") {
 			group = map[string]any{"ldap_group_dn": name, "group_type": kind}
 		}
-		body = map[string]any{"role_id": number, "member_group": group}
+		body = map[string]any{"role_id": role, "member_group": group}
 	}
-	_, err := c.change(c.Context(), http.MethodPost, at("projects", c.arguments[0], "members"), body)
+	_, err = c.change(c.Context(), http.MethodPost, at("projects", c.arguments[0], "members"), body)
 	if statusOf(err) == exitConflict {
 		var found member
 		if found, err = findMember(c, c.given("group")); err == nil {
 			path := at("projects", c.arguments[0], "members", strconv.FormatInt(found.ID, 10))
-			_, err = c.change(c.Context(), http.MethodPut, path, map[string]any{"role_id": number})
+			_, err = c.change(c.Context(), http.MethodPut, path, map[string]any{"role_id": role})
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return report(c, map[string]string{"name": name, "role": role}, "%s is %s in project %s now.", name, role, c.arguments[0])
+	return report(c, map[string]string{"name": name, "role": role.String()}, "%s is %s in project %s now.", name, role, c.arguments[0])
 }
 
 // findMember finds the member that the second argument names.
