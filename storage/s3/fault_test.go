@@ -157,6 +157,33 @@ func TestUpload_goesOnAfterTheFault(t *testing.T) {
 	})
 }
 
+// TestAppend_cutWhereTheUploadIsGone has a server that closes the connection rather than say that there is no such upload.
+func TestAppend_cutWhereTheUploadIsGone(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, server *s3server.Server) {
+		config, proxy := behindProxy(t, server)
+		config.Prefix = "gone"
+		backend := open(t, config)
+		upload, err := backend.Begin(t.Context())
+		require.NoError(t, err)
+		state := appendAndSuspend(t, upload, storagetest.Content(3, 9*mebibyte))
+		require.NoError(t, upload.Close())
+		swept, err := backend.Sweep(t.Context(), time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		require.Equal(t, 1, swept)
+
+		upload, err = backend.Resume(t.Context(), state)
+		require.NoError(t, err)
+		defer upload.Close()
+		proxy.Inject(faultproxy.Fault{Operation: faultproxy.UploadPart, Act: faultproxy.CutRequest(1000)})
+		defer proxy.Clear()
+		_, err = upload.Append(t.Context(), bytes.NewReader(storagetest.Content(4, 9*mebibyte)))
+		if err == nil {
+			_, err = upload.Commit(t.Context())
+		}
+		require.ErrorIs(t, err, storage.ErrNotFound)
+	})
+}
+
 func requireFault(t *testing.T, err, want error, after time.Duration) {
 	t.Helper()
 	require.Error(t, err)

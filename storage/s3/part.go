@@ -52,6 +52,13 @@ func (b *Backend) sendPart(ctx context.Context, key, uploadID string, secret []b
 				CustomHeader:         http.Header{http.CanonicalHeaderKey(checksumHeader): {encodeCRC(sent.CRC)}},
 				DisableContentSha256: true,
 			})
+		if isConnectionError(err) {
+			// A server may refuse a part before it has read it, and close the connection; then its answer is lost.
+			_, missing := b.core.ListObjectParts(ctx, b.config.Bucket, b.object(key), uploadID, 0, 1)
+			if minio.ToErrorResponse(missing).Code == "NoSuchUpload" {
+				return missing
+			}
+		}
 		if err != nil {
 			return err
 		}
