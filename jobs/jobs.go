@@ -4,12 +4,14 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -83,30 +85,18 @@ type running struct {
 
 // New returns the jobs and begins to work, until [Jobs.Close].
 func New(options Options) *Jobs {
-	if options.Workers == 0 {
-		options.Workers = DefaultWorkers
-	}
-	if options.Lease == 0 {
-		options.Lease = DefaultLease
-	}
-	if options.Poll == 0 {
-		options.Poll = DefaultPoll
-	}
+	options.Workers = cmp.Or(options.Workers, DefaultWorkers)
+	options.Lease = cmp.Or(options.Lease, DefaultLease)
+	options.Poll = cmp.Or(options.Poll, DefaultPoll)
 	ctx, stop := context.WithCancel(context.Background())
 	j := &Jobs{
 		options: options, kinds: map[string]Kind{}, holder: rand.Text(), wake: make(chan struct{}, 1),
 		running: map[int64]running{}, stop: stop, done: make(chan struct{}),
 	}
 	for _, kind := range options.Kinds {
-		if kind.Attempts == 0 {
-			kind.Attempts = DefaultAttempts
-		}
-		if kind.Concurrency == 0 {
-			kind.Concurrency = 1
-		}
-		if kind.History == 0 {
-			kind.History = DefaultHistory
-		}
+		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
+		kind.Concurrency = cmp.Or(kind.Concurrency, 1)
+		kind.History = cmp.Or(kind.History, DefaultHistory)
 		j.kinds[kind.Name] = kind
 	}
 	go j.dispatch(ctx)
@@ -224,12 +214,7 @@ func (j *Jobs) Stop(ctx context.Context, executionID int64) error {
 
 // names are those of all kinds.
 func (j *Jobs) names() []string {
-	names := make([]string, 0, len(j.kinds))
-	for name := range j.kinds {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(j.kinds))
 }
 
 // dispatch fires schedules and hands out tasks.

@@ -4,6 +4,7 @@
 package follow
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -58,15 +59,9 @@ type Follower struct {
 
 // New returns a follower.
 func New(options Options) *Follower {
-	if options.Lease == 0 {
-		options.Lease = DefaultLease
-	}
-	if options.Poll == 0 {
-		options.Poll = DefaultPoll
-	}
-	if options.Batch == 0 {
-		options.Batch = DefaultBatch
-	}
+	options.Lease = cmp.Or(options.Lease, DefaultLease)
+	options.Poll = cmp.Or(options.Poll, DefaultPoll)
+	options.Batch = cmp.Or(options.Batch, DefaultBatch)
 	return &Follower{options: options, holder: rand.Text()}
 }
 

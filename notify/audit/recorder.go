@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -67,12 +68,8 @@ type pull struct{ actor, credential, address, repository, tag, digest string }
 
 // NewRecorder returns a recorder, whose goroutine [Recorder.Close] ends.
 func NewRecorder(options RecorderOptions) *Recorder {
-	if options.FlushInterval == 0 {
-		options.FlushInterval = DefaultFlushInterval
-	}
-	if options.Capacity == 0 {
-		options.Capacity = DefaultCapacity
-	}
+	options.FlushInterval = cmp.Or(options.FlushInterval, DefaultFlushInterval)
+	options.Capacity = cmp.Or(options.Capacity, DefaultCapacity)
 	if options.Now == nil {
 		options.Now = time.Now
 	}

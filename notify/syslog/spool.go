@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -200,12 +201,7 @@ func (s *Spool) shrink() (dropped int, err error) {
 }
 
 func (s *Spool) numbers() []int64 {
-	numbers := make([]int64, 0, len(s.sizes))
-	for number := range s.sizes {
-		numbers = append(numbers, number)
-	}
-	slices.Sort(numbers)
-	return numbers
+	return slices.Sorted(maps.Keys(s.sizes))
 }
 
 func (s *Spool) size() (total int64) {

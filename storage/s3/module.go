@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,12 +125,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func optionNames() string {
-	names := make([]string, 0, len(options))
-	for name := range options {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
+	return strings.Join(slices.Sorted(maps.Keys(options)), ", ")
 }
 
 func parseSwitch(to *bool, value string) error {
