@@ -79,6 +79,9 @@ type App struct {
 	// Syslog is how the audit log gets to a syslog server.
 	Syslog *Syslog `json:"syslog,omitempty"`
 
+	// Outbound bounds where the registry connects to for those who configure it.
+	Outbound *Outbound `json:"outbound,omitempty"`
+
 	// RobotMaxLifetime is the longest that a robot account may be good for, which forbids those that never expire. Default: no limit.
 	RobotMaxLifetime caddy.Duration `json:"robot_max_lifetime,omitempty"`
 
@@ -162,6 +165,9 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.accessTokenMaxLifetime = orDefault(a.AccessTokenMaxLifetime, personal.DefaultMaxLifetime)
 	a.settings.policies = a.Policy
 	if err := a.resolveSyslog(); err != nil {
+		return err
+	}
+	if err := a.resolveOutbound(); err != nil {
 		return err
 	}
 	if err := a.resolveAuthorities(); err != nil {

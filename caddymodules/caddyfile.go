@@ -41,6 +41,7 @@ var appOptions = []appOption{
 	{"data_dir", text(func(a *App) *string { return &a.DataDir })},
 	{"database", (*App).readDatabase},
 	{"external_url", text(func(a *App) *string { return &a.ExternalURL })},
+	{"outbound", (*App).readOutbound},
 	{"policy", (*App).readPolicy},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
 	{"robot_max_lifetime", duration(func(a *App) *caddy.Duration { return &a.RobotMaxLifetime })},
@@ -77,6 +78,10 @@ var appOptions = []appOption{
 //	    syslog {
 //	        ca_file     <file>
 //	        buffer_size <size>
+//	    }
+//	    outbound {
+//	        allow <network>…
+//	        deny  <network>…
 //	    }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

@@ -222,6 +222,8 @@ func TestValidate_refusesSettingsThatCannotWork(t *testing.T) {
 		"external_url registry.example.com":         "external_url",
 		"external_url https://example.com/registry": "external_url",
 		"secret_key {env.BERTH_TEST_IS_NOT_SET}":    "secret_key",
+		"outbound {\n allow 10.0.0.0/33\n }":        "outbound allow",
+		"outbound {\n deny example.com\n }":         "outbound deny",
 	} {
 		s := &server{t: t, address: freeAddress(t), dataDir: t.TempDir()}
 		var config caddy.Config

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-registry/berth/identity/ldap"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/outbound"
 	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
 )
@@ -37,6 +38,8 @@ type settings struct {
 	// pinned are the settings that the configuration file has taken over; tokenLifetime is 0 when it has not.
 	pinned map[*setting.Key]any
 	syslog syslogSettings
+	// outbound is where connections may go that people configure.
+	outbound outbound.Networks
 	// authorities are PEM certificates by the kind of auth.
 	authorities map[string]string
 	// ldap is what the configuration file alone says about the directory.
@@ -59,7 +62,7 @@ func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
 		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
 		s.robotMaxLifetime.String(), s.accessTokenMaxLifetime.String(), fmt.Sprintf("%q", s.policies),
-		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"])
+		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"], fmt.Sprint(s.outbound))
 }
 
 // pinnedIdentity is equal for the same pinned values.
