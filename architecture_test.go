@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
 	"health":        {},
 	// L3: faces see use cases.
-	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "health", "api/..."},
+	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},
 	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},
 	"api/apitest":      {"..."},
 	// L4: wiring sees everything.

@@ -30,6 +30,7 @@ import (
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate"
 	"github.com/berth-registry/berth/setting"
 )
 
@@ -60,6 +61,8 @@ type Options struct {
 	OIDC *oidc.People
 	// Purges delete old entries of the audit log.
 	Purges *audit.Purges
+	// Registries are those elsewhere.
+	Registries *replicate.Registries
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
 	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme

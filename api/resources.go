@@ -28,6 +28,7 @@ func (a *API) resources() [][]Route {
 		a.robotRoutes(),
 		a.permissionRoutes(),
 		a.accessTokenRoutes(),
+		a.registryRoutes(),
 	}
 }
 

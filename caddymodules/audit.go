@@ -111,7 +111,7 @@ func (s *services) openAudit(settings settings, store *metadata.Store, configura
 
 // openJobs starts the work in the background.
 func (s *services) openJobs(ctx context.Context, store *metadata.Store) (*audit.Purges, error) {
-	work := jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: []jobs.Kind{audit.Purging(store)}})
+	work := jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: []jobs.Kind{audit.Purging(store), s.registries.Checking()}})
 	s.onClose(work.Close)
 	purges := audit.NewPurges(store, work)
 	if err := purges.ScheduleDefault(ctx); err != nil {

@@ -29,6 +29,8 @@ import (
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate"
+	_ "github.com/berth-registry/berth/replicate/adapter/standard" // kinds of registry elsewhere
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
@@ -43,6 +45,7 @@ type services struct {
 	keys         http.Handler
 	recorder     *audit.Recorder
 	purges       *audit.Purges
+	registries   *replicate.Registries
 
 	closers []func() error
 	logger  *slog.Logger
@@ -92,6 +95,10 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	if s.recorder, err = s.openAudit(settings, store, configuration); err != nil {
 		return nil, err
 	}
+	s.registries = replicate.NewRegistries(replicate.RegistriesOptions{
+		Store: store, Box: box, Networks: settings.outbound, UserAgent: "berth/" + version(),
+	})
+	s.onClose(s.registries.Close)
 	if s.purges, err = s.openJobs(ctx, store); err != nil {
 		return nil, err
 	}
@@ -183,7 +190,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
-		System: s.system, Purges: s.purges,
+		System: s.system, Purges: s.purges, Registries: s.registries,
 		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),

@@ -56,22 +56,18 @@ const (
 	QuotaWarned   Kind = "quota_warned"
 	QuotaExceeded Kind = "quota_exceeded"
 	QuotaUpdated  Kind = "quota_updated"
+	// The registries are those elsewhere; the subject is their name, and that of policies which say what is replicated.
+	RegistryCreated          Kind = "registry_created"
+	RegistryUpdated          Kind = "registry_updated"
+	RegistryDeleted          Kind = "registry_deleted"
+	ReplicationPolicyCreated Kind = "replication_policy_created"
+	ReplicationPolicyUpdated Kind = "replication_policy_updated"
+	ReplicationPolicyDeleted Kind = "replication_policy_deleted"
 	// JobStarted and JobStopped tell what a person has done with work in the background, ScheduleUpdated when it is to be done;
 	// Subject is the kind of work.
 	JobStarted      Kind = "job_started"
 	JobStopped      Kind = "job_stopped"
 	ScheduleUpdated Kind = "schedule_updated"
-
-	// ReplicationEnded, RetentionEnded and those of scans tell what came of work in the background.
-	ReplicationEnded Kind = "replication_ended"
-	RetentionEnded   Kind = "retention_ended"
-	ScanCompleted    Kind = "scan_completed"
-	ScanFailed       Kind = "scan_failed"
-	ScanStopped      Kind = "scan_stopped"
-	// The webhooks' Subject is their name.
-	WebhookCreated Kind = "webhook_created"
-	WebhookUpdated Kind = "webhook_updated"
-	WebhookDeleted Kind = "webhook_deleted"
 
 	// ManifestPulled, LoggedIn and LoginFailed are written some seconds after the act, many at a time: an act that changes nothing
 	// does not wait for a write. A crash loses those of the last seconds.
@@ -125,8 +121,5 @@ type Event struct {
 	// Repeated is how often the same actor did the very same again within the moments that the event stands for, which happens to
 	// pulls only.
 	Repeated int64
-	// Details, of the kinds that have them, is a JSON object with what else there is to tell: see [Deletion], [Replication],
-	// [Retention] and [Scan].
-	Details string
-	At      time.Time
+	At       time.Time
 }

@@ -36,6 +36,8 @@ import (
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate"
+	_ "github.com/berth-registry/berth/replicate/adapter/standard" // as the registry has them
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 )
@@ -60,6 +62,7 @@ type Server struct {
 	Settings     *setting.Settings
 	Sessions     *session.Sessions
 	OIDC         *oidc.People
+	Registries   *replicate.Registries
 
 	mu       sync.Mutex
 	recorded []event.Event
@@ -127,7 +130,9 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		Robots:       robot.New(robot.Options{Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Params: cheap}),
 		AccessTokens: s.AccessTokens,
 	}
-	options.Purges = s.startPurges(t)
+	s.Registries = replicate.NewRegistries(replicate.RegistriesOptions{Store: s.Store, Box: s.Box})
+	t.Cleanup(func() { require.NoError(t, s.Registries.Close()) })
+	options.Registries, options.Purges = s.Registries, s.startJobs(t)
 	for _, change := range adjust {
 		change(&options)
 	}
@@ -138,10 +143,10 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	return s
 }
 
-// startPurges starts the work in the background.
-func (s *Server) startPurges(t testing.TB) *audit.Purges {
+// startJobs starts the work in the background.
+func (s *Server) startJobs(t testing.TB) *audit.Purges {
 	work := jobs.New(jobs.Options{
-		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Kinds: []jobs.Kind{audit.Purging(s.Store)}, Poll: 10 * time.Millisecond,
+		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Kinds: []jobs.Kind{audit.Purging(s.Store), s.Registries.Checking()}, Poll: 10 * time.Millisecond,
 	})
 	t.Cleanup(func() { require.NoError(t, work.Close()) })
 	return audit.NewPurges(s.Store, work)

@@ -109,6 +109,7 @@ func TestContract(t *testing.T) {
 			{"quotas", quotas},
 			{"content", content},
 			{"audit", audit},
+			{"registries", registries},
 		} {
 			t.Run(part.name, func(t *testing.T) {
 				outer := h.t

@@ -20,6 +20,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/retry"
 
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/outbound"
 )
 
 // ErrNotFound says that the registry does not have what was asked for.
@@ -31,6 +32,9 @@ type Options struct {
 	URL string
 	// Username and Secret log in; both empty logs nobody in.
 	Username, Secret string
+	// Login, when it is set, returns what to log in with in the place of Username and Secret: some registries give out secrets that
+	// last for hours.
+	Login func(ctx context.Context) (username, secret string, err error)
 	// Transport carries the requests; it decides where connections may go, see package outbound.
 	Transport http.RoundTripper
 	UserAgent string
@@ -40,6 +44,8 @@ type Options struct {
 type Registry struct {
 	base   *url.URL
 	client *auth.Client
+	// once is the client of requests that are not sent twice.
+	once *auth.Client
 }
 
 // manifestTypes are what a registry is told that the caller understands, so that none converts.
@@ -56,7 +62,7 @@ var requestRetries = &retry.GenericPolicy{
 // retryable reports whether a request may succeed when it is sent again: too many requests, and faults of the server or the way.
 func retryable(response *http.Response, err error) (bool, error) {
 	if err != nil {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded), nil
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, outbound.ErrForbidden), nil
 	}
 	return response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusRequestTimeout ||
 		response.StatusCode >= http.StatusInternalServerError && response.StatusCode != http.StatusNotImplemented, nil
@@ -81,16 +87,31 @@ func New(options Options) (*Registry, error) {
 		return nil, fmt.Errorf("%q is no address of a registry, such as https://registry.example.com", options.URL)
 	}
 	transport := &retry.Transport{Base: options.Transport, Policy: func() retry.Policy { return requestRetries }}
+	return &Registry{
+		base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: newClient(base.Host, options, transport), once: newClient(base.Host, options, options.Transport),
+	}, nil
+}
+
+func newClient(host string, options Options, transport http.RoundTripper) *auth.Client {
 	client := &auth.Client{
 		Client: &http.Client{Transport: transport}, Cache: auth.NewCache(), ClientID: "berth",
 		Header: http.Header{"User-Agent": {options.UserAgent}},
 		// Where connections may go is the transport's to say, for realms of tokens and everything else alike.
 		BlockedRealmPrefixes: []netip.Prefix{},
 	}
-	if options.Username != "" || options.Secret != "" {
-		client.Credential = auth.StaticCredential(base.Host, auth.Credential{Username: options.Username, Password: options.Secret})
+	switch {
+	case options.Login != nil:
+		client.Credential = func(ctx context.Context, asked string) (auth.Credential, error) {
+			if asked != host {
+				return auth.EmptyCredential, nil
+			}
+			username, secret, err := options.Login(ctx)
+			return auth.Credential{Username: username, Password: secret}, err
+		}
+	case options.Username != "" || options.Secret != "":
+		client.Credential = auth.StaticCredential(host, auth.Credential{Username: options.Username, Password: options.Secret})
 	}
-	return &Registry{base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: client}, nil
+	return client
 }
 
 func (r *Registry) plain() bool { return r.base.Scheme == "http" }
@@ -102,12 +123,25 @@ func (r *Registry) repository(name string) *orasremote.Repository {
 	}
 }
 
-// Ping returns nil when the registry answers and takes the login.
+// Ping returns nil when the registry answers and takes the login; without one, when it answers. It does not try twice.
 func (r *Registry) Ping(ctx context.Context) error {
-	registry := &orasremote.Registry{RepositoryOptions: orasremote.RepositoryOptions{
-		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host}, PlainHTTP: r.plain(),
-	}}
-	return refused("ping "+r.base.Host, registry.Ping(ctx))
+	act := "ping " + r.base.Host
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.at("v2/").String(), nil)
+	if err != nil {
+		return refused(act, err)
+	}
+	send := r.once.Do
+	if r.once.Credential == nil {
+		send = r.once.Client.Do // for nobody, some registries give no token that is good for nothing in particular
+	}
+	response, err := send(request)
+	if err != nil {
+		return refused(act, err)
+	}
+	if response.StatusCode == http.StatusUnauthorized && r.once.Credential == nil {
+		return expect(response, act, http.StatusUnauthorized)
+	}
+	return expect(response, act, http.StatusOK)
 }
 
 // Repositories calls fn with the names of all repositories, a page at a time, as far as the registry has a catalog.

@@ -1,0 +1,150 @@
+package metadata
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// ReplicationFilter is a condition on what is replicated.
+type ReplicationFilter struct {
+	// Kind is what it looks at: "name", "tag", "label", "resource" or "platform".
+	Kind string `json:"type"`
+	// Values are a pattern, or words of which each counts.
+	Values []string `json:"values"`
+	// Exclude turns it round.
+	Exclude bool `json:"exclude,omitempty"`
+}
+
+// ReplicationPolicy says what is copied from a registry elsewhere to this one, or from this one to another.
+type ReplicationPolicy struct {
+	ID          int64
+	Name        string
+	Description string
+	// Creator is the name of who made it.
+	Creator string
+	// SourceID or DestinationID is that of the registry elsewhere; the other one is 0, for this registry.
+	SourceID, DestinationID int64
+	// Namespace is what takes the place of the first Replaced parts of a repository's name at the destination, -1 of all but the last.
+	Namespace string
+	Replaced  int
+	Filters   []ReplicationFilter
+	// Cause is what begins an execution besides people: "manual" for nothing, "scheduled" for Cron, "event_based" for pushes.
+	Cause, Cron string
+	// Deletes deletes at the destination what is deleted at the source, Overrides moves tags there that stand for something else.
+	Deletes, Overrides bool
+	Enabled            bool
+	// Single keeps an execution from beginning while another one runs.
+	Single bool
+	// ByChunk asks for transfers in pieces.
+	ByChunk bool
+	// Speed is the most that is transferred, in KiB each second; 0 is no limit.
+	Speed     int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+const replicationPolicyColumns = `id, name, description, creator, COALESCE(source_id, 0), COALESCE(destination_id, 0), namespace, replaced, filters, cause, cron,
+	deletes, overrides, enabled, single, by_chunk, speed, created_at, updated_at`
+
+var (
+	replicationPolicyByID    = define("replication policy", `SELECT `+replicationPolicyColumns+` FROM replication_policies WHERE id = $1`)
+	keepReplicationPolicy    = define("keep replication policy", `SELECT `+replicationPolicyColumns+` FROM replication_policies WHERE id = $1 {for key share}`)
+	eventReplicationPolicies = define("replication policies of events", `
+		SELECT `+replicationPolicyColumns+` FROM replication_policies WHERE cause = 'event_based' AND enabled ORDER BY id`)
+	insertReplicationPolicy = define("create replication policy", `
+		INSERT INTO replication_policies (name, description, creator, source_id, destination_id, namespace, replaced, filters, cause, cron,
+			deletes, overrides, enabled, single, by_chunk, speed, created_at, updated_at)
+		VALUES ($1, $2, $3, NULLIF(CAST($4 AS BIGINT), 0), NULLIF(CAST($5 AS BIGINT), 0), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
+		RETURNING `+replicationPolicyColumns)
+	updateReplicationPolicy = define("update replication policy", `
+		UPDATE replication_policies SET name = $2, description = $3, source_id = NULLIF(CAST($4 AS BIGINT), 0),
+			destination_id = NULLIF(CAST($5 AS BIGINT), 0), namespace = $6, replaced = $7, filters = $8, cause = $9, cron = $10, deletes = $11,
+			overrides = $12, enabled = $13, single = $14, by_chunk = $15, speed = $16, updated_at = $17
+		WHERE id = $1`)
+	deleteReplicationPolicy = define("delete replication policy", `DELETE FROM replication_policies WHERE id = $1`)
+)
+
+func scanReplicationPolicy(r row, v *ReplicationPolicy) error {
+	var filters []byte
+	err := r.Scan(&v.ID, &v.Name, &v.Description, &v.Creator, &v.SourceID, &v.DestinationID, &v.Namespace, &v.Replaced, &filters, &v.Cause, &v.Cron,
+		&v.Deletes, &v.Overrides, &v.Enabled, &v.Single, &v.ByChunk, &v.Speed, moment{&v.CreatedAt}, moment{&v.UpdatedAt})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(filters, &v.Filters); err != nil {
+		return fmt.Errorf("replication policy %d: %w", v.ID, err)
+	}
+	return nil
+}
+
+var replicationPolicyListing = &listing[ReplicationPolicy]{
+	name: "list replication policies", columns: replicationPolicyColumns, from: "replication_policies", order: "name, id", scan: scanReplicationPolicy,
+	fields: map[string]field{
+		"id": {"id", numberField}, "name": {"name", textField}, "description": {"description", textField}, "enabled": {"enabled", switchField},
+		"src_registry_id": {"COALESCE(source_id, 0)", numberField}, "dest_registry_id": {"COALESCE(destination_id, 0)", numberField},
+		"creation_time": {"created_at", momentField}, "update_time": {"updated_at", momentField},
+	},
+}
+
+// ReplicationPolicy returns a policy, or [ErrNotFound].
+func (r Reader) ReplicationPolicy(ctx context.Context, id int64) (ReplicationPolicy, error) {
+	return one(ctx, r, replicationPolicyByID, scanReplicationPolicy, id)
+}
+
+// ListReplicationPolicies returns a page of the policies, by name unless the query orders otherwise, and the number on all pages. The
+// error wraps [ErrQuery] when they cannot be filtered like that.
+func (r Reader) ListReplicationPolicies(ctx context.Context, q Query) ([]ReplicationPolicy, int64, error) {
+	rows, err := replicationPolicyListing.page(ctx, r, q, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	total, err := replicationPolicyListing.count(ctx, r, q, "")
+	return rows, total, err
+}
+
+// EventReplicationPolicies returns the enabled policies that pushes and deletions begin, of which there are few.
+func (r Reader) EventReplicationPolicies(ctx context.Context) ([]ReplicationPolicy, error) {
+	return all(ctx, r, eventReplicationPolicies, scanReplicationPolicy)
+}
+
+// KeepReplicationPolicy returns a policy, or [ErrNotFound], and keeps it from being deleted until the transaction ends.
+func (t *Tx) KeepReplicationPolicy(ctx context.Context, id int64) (ReplicationPolicy, error) {
+	return one(ctx, t.Reader, keepReplicationPolicy, scanReplicationPolicy, id)
+}
+
+// CreateReplicationPolicy adds a policy and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
+// there is no such registry.
+func (t *Tx) CreateReplicationPolicy(ctx context.Context, v ReplicationPolicy) (ReplicationPolicy, error) {
+	filters, err := json.Marshal(v.Filters)
+	if err != nil {
+		return ReplicationPolicy{}, fmt.Errorf("filters of replication policy: %w", err)
+	}
+	created, err := one(ctx, t.Reader, insertReplicationPolicy, scanReplicationPolicy, v.Name, v.Description, v.Creator, v.SourceID, v.DestinationID,
+		v.Namespace, v.Replaced, string(filters), v.Cause, v.Cron, v.Deletes, v.Overrides, v.Enabled, v.Single, v.ByChunk, v.Speed, micros(now()))
+	if err != nil {
+		return ReplicationPolicy{}, fmt.Errorf("replication policy %q: %w", v.Name, err)
+	}
+	return created, nil
+}
+
+// UpdateReplicationPolicy writes everything of a policy but its creator. It returns [ErrNotFound], also when there is no such
+// registry, and [ErrExists] when the new name is taken.
+func (t *Tx) UpdateReplicationPolicy(ctx context.Context, v ReplicationPolicy) error {
+	filters, err := json.Marshal(v.Filters)
+	if err != nil {
+		return fmt.Errorf("filters of replication policy: %w", err)
+	}
+	err = t.execOne(ctx, updateReplicationPolicy, v.ID, v.Name, v.Description, v.SourceID, v.DestinationID, v.Namespace, v.Replaced, string(filters),
+		v.Cause, v.Cron, v.Deletes, v.Overrides, v.Enabled, v.Single, v.ByChunk, v.Speed, micros(now()))
+	if err != nil {
+		return fmt.Errorf("replication policy %q: %w", v.Name, err)
+	}
+	return nil
+}
+
+// DeleteReplicationPolicy removes a policy, or returns [ErrNotFound].
+func (t *Tx) DeleteReplicationPolicy(ctx context.Context, id int64) error {
+	return t.execOne(ctx, deleteReplicationPolicy, id)
+}

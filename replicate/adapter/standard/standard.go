@@ -1,0 +1,9 @@
+// Package standard has all kinds of registry elsewhere that Berth comes with.
+package standard
+
+import (
+	_ "github.com/berth-registry/berth/replicate/adapter/acr"          // Azure
+	_ "github.com/berth-registry/berth/replicate/adapter/artifactory"  // JFrog
+	_ "github.com/berth-registry/berth/replicate/adapter/distribution" // any other
+	_ "github.com/berth-registry/berth/replicate/adapter/gcr"          // Google
+)
