@@ -87,9 +87,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 	if a.app == nil {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("this server's configuration has no registry")}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), startPatience)
-	services, release, err := a.app.core.use(ctx)
-	cancel()
+	services, release, err := a.app.core.use(r.Context())
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("the registry is not ready: %w", err)}
 	}

@@ -18,6 +18,9 @@ var cores = caddy.NewUsagePool()
 // openCores counts the cores that are open; more than one means that requests of an earlier configuration still run.
 var openCores atomic.Int64
 
+// startPatience is how long a request waits for the registry to open before it is told to come again.
+const startPatience = 5 * time.Second
+
 // closingPatience is how long the end of the process waits for a core to close after its requests were cut off.
 const closingPatience = 10 * time.Second
 
@@ -61,13 +64,18 @@ func (c *core) start(ctx context.Context) error {
 	return nil
 }
 
-// use waits until the core is open and leases it; the caller calls the returned function when done. Caddy starts its apps in any
-// order, so that a request can come before the core is open. It returns [errClosed] when it never will be again, and the
-// context's error when ctx ends first.
+// use waits until the core is open and leases it; the caller calls the returned function when done.
+// Caddy starts its apps in any order, so that a request can come before the core is open. It returns [errClosed] when it never will
+// be again, and the error of the context that has ended first.
 func (c *core) use(ctx context.Context) (*services, func(), error) {
 	if !c.acquire() {
 		return nil, nil, errClosed
 	}
+	if opened := c.services.Load(); opened != nil {
+		return opened, c.release, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
 	select {
 	case <-c.ready:
 		return c.services.Load(), c.release, nil

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -20,9 +19,6 @@ import (
 func init() {
 	caddy.RegisterModule(new(Handler))
 }
-
-// startPatience is how long a request waits for the registry to open before it is told to come again.
-const startPatience = 5 * time.Second
 
 // The faces of the registry.
 const (
@@ -99,9 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	done := metrics.begin(route.name)
 	defer func() { done(r.Method, answer.status(), body.read, answer.written()) }()
 
-	patience, cancel := context.WithTimeout(ctx, startPatience)
-	services, release, err := h.app.core.use(patience)
-	cancel()
+	services, release, err := h.app.core.use(ctx)
 	if err != nil {
 		if r.Context().Err() == nil {
 			refuse(answer, route, http.StatusServiceUnavailable, "the registry is not ready: try again in a moment")
@@ -153,7 +147,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, route route, ser
 
 // describe makes the request's id and route known to Caddy: to its access log and to the operator's placeholders.
 func describe(r *http.Request, id string, route route) {
-	if fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+	// Each field costs what a small request's share of collecting garbage does: not where nobody reads them.
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	logs := !ok || server.Logs != nil
+	if fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && logs {
 		fields.Set(zap.String("request_id", id))
 		fields.Set(zap.String("route", route.name))
 	}
