@@ -47,6 +47,9 @@ type finding struct {
 
 func main() {
 	log.SetFlags(log.Ltime)
+	if len(os.Args) == 4 && os.Args[1] == "floor" {
+		log.Fatal(serveFloor(os.Args[2], os.Args[3]))
+	}
 	var b bench
 	var only string
 	home, _ := os.UserHomeDir()
