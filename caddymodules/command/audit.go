@@ -37,7 +37,6 @@ func auditCommands(command *cobra.Command, local Local) {
 	purge.Flags().Duration("older-than", 0, "the age of what is deleted, such as 2160h")
 	purge.Flags().StringSlice("events", nil, "the types of what is deleted (default: all)")
 	purge.Flags().Bool("dry-run", false, "only count")
-	_ = purge.MarkFlagRequired("older-than")
 }
 
 func listAudit(c *call) error {
@@ -82,6 +81,9 @@ func listAudit(c *call) error {
 }
 
 func purgeAudit(c *call) error {
+	if !c.given("older-than") {
+		return usageError("say how old the entries are that are deleted: --older-than")
+	}
 	age, err := c.Flags().GetDuration("older-than")
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func Register(local Local) {
 	for _, g := range groups {
 		caddycmd.RegisterCommand(caddycmd.Command{
 			Name: g.name, Short: g.short, Long: g.short + ".\n\n" + long,
-			CobraFunc: func(command *cobra.Command) { g.add(command, local) },
+			CobraFunc: func(command *cobra.Command) { g.build(command, local) },
 		})
 	}
 }
@@ -74,11 +74,33 @@ func New(name string, local Local) *cobra.Command {
 	for _, g := range groups {
 		if g.name == name {
 			command := &cobra.Command{Use: name, Short: g.short}
-			g.add(command, local)
+			g.build(command, local)
 			return command
 		}
 	}
 	return nil
+}
+
+// build adds the subcommands, and has what cobra finds wrong exit as what they find does.
+func (g group) build(command *cobra.Command, local Local) {
+	g.add(command, local)
+	command.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		command.SilenceUsage = true
+		return exit(command, func() error { return usageError("%v", err) })
+	})
+	if !command.HasSubCommands() {
+		return
+	}
+	command.Args = cobra.ArbitraryArgs
+	command.RunE = func(command *cobra.Command, arguments []string) error {
+		if len(arguments) == 0 {
+			return command.Help()
+		}
+		command.SilenceUsage = true
+		return exit(command, func() error {
+			return usageError("there is no command %q: see \"%s --help\"", arguments[0], command.CommandPath())
+		})
+	}
 }
 
 const long = `Works on the registry that --server or BERTH_SERVER names; else on that of the Caddyfile in this directory, or of the file that
@@ -159,10 +181,11 @@ func exit(command *cobra.Command, run func() error) error {
 	if status <= exitFailed {
 		return err
 	}
-	// Caddy prints no error that has a status.
 	_, _ = fmt.Fprintln(command.ErrOrStderr(), "Error:", err)
-	wrapped := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return status, err })
-	return wrapped(command, nil)
+	command.SilenceErrors = true
+	// Only Caddy can make an error that has a status; it would log, in its own format, one that it is given to wrap.
+	withStatus := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return status, nil })
+	return errors.Join(err, withStatus(command, nil))
 }
 
 // usageFault is an error of whoever typed the command.

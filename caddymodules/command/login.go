@@ -74,8 +74,13 @@ func logIn(command *cobra.Command, address string) error {
 	if token.Secret != "" {
 		given.Secret, given.Token = token.Secret, token.ID
 	}
+	before := kept.Servers[base]
+	before.CA = given.CA // the file that it names may be gone
 	kept.Servers[base], kept.Current = given, base
 	if err := kept.write(); err != nil {
+		return err
+	}
+	if err := revoke(command.Context(), base, before); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(command.OutOrStdout(), "Logged in to %s as %s.\n", base, given.Username)
@@ -100,7 +105,7 @@ func proveAndMakeToken(ctx context.Context, connected *API) (token, error) {
 		host = "a machine without a name"
 	}
 	made, err := create[token](ctx, connected, "/users/current/tokens", newToken{
-		Name: fmt.Sprintf("berth login on %s, %s", host, time.Now().UTC().Format(time.RFC3339)), Scopes: []string{"all"}, Duration: loginDays,
+		Name: fmt.Sprintf("berth login on %s, %s", host, time.Now().UTC().Format(time.RFC3339Nano)), Scopes: []string{"all"}, Duration: loginDays,
 	})
 	if statusOf(err) == exitDenied {
 		return token{}, nil
@@ -157,6 +162,9 @@ func logOut(command *cobra.Command, address string) error {
 			return err
 		}
 	}
+	if base == "" {
+		return usageError("not logged in")
+	}
 	known, found := kept.Servers[base]
 	if !found {
 		return usageError("not logged in to %s", base)
@@ -168,16 +176,25 @@ func logOut(command *cobra.Command, address string) error {
 	if err := kept.write(); err != nil {
 		return err
 	}
-	if known.Token != 0 {
-		connected, err := reach(base, known)
-		if err != nil {
-			return err
-		}
-		_, err = connected.change(command.Context(), http.MethodDelete, at("users", "current", "tokens", strconv.FormatInt(known.Token, 10)), nil)
-		if err != nil && statusOf(err) != exitNotFound && statusOf(err) != exitDenied {
-			return fmt.Errorf("forgot the login, but could not revoke its token: %w", err)
-		}
+	if err := revoke(command.Context(), base, known); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(command.OutOrStdout(), "Logged out of %s.\n", base)
 	return err
+}
+
+// revoke has the registry forget the token of a login that is forgotten here.
+func revoke(ctx context.Context, base string, forgotten login) error {
+	if forgotten.Token == 0 {
+		return nil
+	}
+	connected, err := reach(base, forgotten)
+	if err != nil {
+		return err
+	}
+	_, err = connected.change(ctx, http.MethodDelete, at("users", "current", "tokens", strconv.FormatInt(forgotten.Token, 10)), nil)
+	if status := statusOf(err); err != nil && status != exitNotFound && status != exitDenied {
+		return fmt.Errorf("forgot a login, but could not revoke its token: %w", err)
+	}
+	return nil
 }

@@ -65,6 +65,9 @@ func projectCommands(command *cobra.Command, local Local) {
 	})
 
 	set := do(command, local, "set <name>", "Makes a project public or private", func(c *call) error {
+		if c.on("public") == c.on("private") {
+			return usageError("say what it is to be: --public or --private")
+		}
 		metadata := map[string]string{"public": boolText(c.on("public"))}
 		if _, err := c.change(c.Context(), http.MethodPut, at("projects", c.arguments[0]), map[string]any{"metadata": metadata}); err != nil {
 			return err
@@ -77,8 +80,6 @@ func projectCommands(command *cobra.Command, local Local) {
 	})
 	set.Flags().Bool("public", false, "anybody may pull, without logging in")
 	set.Flags().Bool("private", false, "only members may pull")
-	set.MarkFlagsOneRequired("public", "private")
-	set.MarkFlagsMutuallyExclusive("public", "private")
 
 	do(command, local, "delete <name>", "Deletes a project without repositories", func(c *call) error {
 		if _, err := c.change(c.Context(), http.MethodDelete, at("projects", c.arguments[0]), nil); err != nil {

@@ -64,6 +64,9 @@ may pull and push.`
 	listing.Flags().String("project", "", "those of a project instead of those of the registry")
 
 	set := do(command, local, "set <name>", "Shuts a robot account out or lets it in", func(c *call) error {
+		if !c.given("disabled") {
+			return usageError("say what to set: --disabled")
+		}
 		found, err := findRobot(c, c.arguments[0])
 		if err != nil {
 			return err
@@ -75,7 +78,6 @@ may pull and push.`
 		return report(c, found, "Robot account %s: disabled %s.", found.Name, yesNo(found.Disabled))
 	})
 	set.Flags().Bool("disabled", false, "cannot log in")
-	_ = set.MarkFlagRequired("disabled")
 
 	do(command, local, "refresh <name>", "Gives a robot account a new secret and prints it; the old one is void", func(c *call) error {
 		found, err := findRobot(c, c.arguments[0])
