@@ -69,6 +69,17 @@ const (
 	JobStopped      Kind = "job_stopped"
 	ScheduleUpdated Kind = "schedule_updated"
 
+	// ReplicationEnded, RetentionEnded and those of scans tell what came of work in the background.
+	ReplicationEnded Kind = "replication_ended"
+	RetentionEnded   Kind = "retention_ended"
+	ScanCompleted    Kind = "scan_completed"
+	ScanFailed       Kind = "scan_failed"
+	ScanStopped      Kind = "scan_stopped"
+	// The webhooks' Subject is their name.
+	WebhookCreated Kind = "webhook_created"
+	WebhookUpdated Kind = "webhook_updated"
+	WebhookDeleted Kind = "webhook_deleted"
+
 	// ManifestPulled, LoggedIn and LoginFailed are written some seconds after the act, many at a time: an act that changes nothing
 	// does not wait for a write. A crash loses those of the last seconds.
 	ManifestPulled Kind = "manifest_pulled"
@@ -121,5 +132,8 @@ type Event struct {
 	// Repeated is how often the same actor did the very same again within the moments that the event stands for, which happens to
 	// pulls only.
 	Repeated int64
-	At       time.Time
+	// Details, of the kinds that have them, is a JSON object with what else there is to tell: see [Deletion], [Replication],
+	// [Retention] and [Scan].
+	Details string
+	At      time.Time
 }

@@ -26,6 +26,7 @@ const (
 	DefaultLease    = time.Minute
 	DefaultPoll     = 2 * time.Second
 	DefaultAttempts = 3
+	DefaultPause    = 10 * time.Second
 	DefaultHistory  = 50
 )
 
@@ -46,6 +47,12 @@ type Kind struct {
 	Attempts int
 	// Concurrency is how many tasks one process does at a time; 0 means 1.
 	Concurrency int
+	// Pause is the one before the second attempt, which doubles before each further one; 0 means [DefaultPause].
+	Pause time.Duration
+	// Lanes says that its tasks have a [Task.Lane].
+	Lanes bool
+	// Waits says that its tasks do little but wait for others, so that they do not count among [Options.Workers].
+	Waits bool
 	// History is how many ended executions are kept for each subject; 0 means [DefaultHistory].
 	History int
 }
@@ -96,6 +103,7 @@ func New(options Options) *Jobs {
 	for _, kind := range options.Kinds {
 		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
 		kind.Concurrency = cmp.Or(kind.Concurrency, 1)
+		kind.Pause = cmp.Or(kind.Pause, DefaultPause)
 		kind.History = cmp.Or(kind.History, DefaultHistory)
 		j.kinds[kind.Name] = kind
 	}
@@ -136,6 +144,9 @@ type Submission struct {
 type Task struct {
 	// Parameters become a JSON object.
 	Parameters any
+	// Lane, of a kind that has them, is where the task takes turns: it begins when those before it in the same lane have ended. The
+	// lanes in use bound what is done at a time, and should be few.
+	Lane string
 }
 
 // Submit begins an execution. The error is a [*fault.Error] of kind Conflict while another one has its key.
@@ -179,7 +190,7 @@ func (j *Jobs) Begin(ctx context.Context, tx *metadata.Tx, s Submission) (metada
 		if err != nil {
 			return execution, fmt.Errorf("parameters of %s: %w", s.Kind, err)
 		}
-		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Parameters: string(parameters)})
+		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Parameters: string(parameters), Lane: task.Lane})
 		if err != nil {
 			return execution, fmt.Errorf("task of %s: %w", s.Kind, err)
 		}
@@ -244,7 +255,11 @@ func (j *Jobs) handOut(ctx context.Context) error {
 		if free <= 0 {
 			continue
 		}
-		due, err := j.options.Store.DueTasks(ctx, name, time.Now(), free)
+		dueTasks := j.options.Store.DueTasks
+		if j.kinds[name].Lanes {
+			dueTasks = j.options.Store.DueHeads
+		}
+		due, err := dueTasks(ctx, name, time.Now(), free)
 		if err != nil {
 			return err
 		}
@@ -261,13 +276,20 @@ func (j *Jobs) handOut(ctx context.Context) error {
 func (j *Jobs) free(kind string) int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	ofKind := 0
+	ofKind, working := 0, 0
 	for _, r := range j.running {
 		if r.task.Kind == kind {
 			ofKind++
 		}
+		if !j.kinds[r.task.Kind].Waits {
+			working++
+		}
 	}
-	return min(j.kinds[kind].Concurrency-ofKind, j.options.Workers-len(j.running))
+	free := j.kinds[kind].Concurrency - ofKind
+	if j.kinds[kind].Waits {
+		return free
+	}
+	return min(free, j.options.Workers-working)
 }
 
 // begin claims a task and does it. The error is [metadata.ErrConflict] when another was faster.

@@ -344,3 +344,60 @@ func FuzzNext(f *testing.F) {
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestJobs_lanesKeepOrder has tasks that fail now and then in lanes, done by two gateways.
+func TestJobs_lanesKeepOrder(t *testing.T) {
+	eachEngine(t, func(t *testing.T, store *metadata.Store) {
+		var mu sync.Mutex
+		ended, busy := map[string][]int{}, map[string]int{}
+		kind := jobs.Kind{
+			Name: "WORK", Concurrency: 9, Lanes: true, Waits: true, Attempts: 2, Pause: time.Millisecond, Run: func(_ context.Context, run *jobs.Run) error {
+				var n int
+				if err := run.Decode(&n); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				lane := run.Task.Lane
+				if busy[lane]++; busy[lane] > 1 {
+					return jobs.Permanent(errors.New("two at a time in one lane"))
+				}
+				defer func() { busy[lane]-- }()
+				if n%3 == 0 && run.Task.Attempts == 1 {
+					return errors.New("not yet")
+				}
+				ended[lane] = append(ended[lane], n)
+				return nil
+			},
+		}
+		here, _ := start(t, store, kind)
+		start(t, store, kind)
+		var s jobs.Submission
+		for n := range 60 {
+			s.Tasks = append(s.Tasks, jobs.Task{Parameters: n, Lane: fmt.Sprint("lane ", n%4)})
+		}
+		waitFor(t, store, submit(t, here, s), metadata.StatusSuccess)
+		require.Len(t, ended, 4)
+		for lane, order := range ended {
+			require.Len(t, order, 15, lane)
+			require.IsIncreasing(t, order, lane)
+		}
+	})
+}
+
+// TestJobs_whatWaitsKeepsNobodyFromWorking has more tasks that stand still than there are workers.
+func TestJobs_whatWaitsKeepsNobodyFromWorking(t *testing.T) {
+	store := sqlitetest.Open(t)
+	release := make(chan struct{})
+	var standing atomic.Int64
+	j := jobs.New(jobs.Options{Store: store, Logger: quiet, Workers: 1, Poll: 10 * time.Millisecond, Kinds: []jobs.Kind{
+		{Name: "STAND", Concurrency: 3, Waits: true, Run: func(context.Context, *jobs.Run) error { standing.Add(1); <-release; return nil }},
+		{Name: "WORK", Run: func(context.Context, *jobs.Run) error { return nil }},
+	}})
+	t.Cleanup(func() { require.NoError(t, j.Close()) })
+	defer close(release)
+	_, err := j.Submit(t.Context(), jobs.Submission{Kind: "STAND", Tasks: make([]jobs.Task, 5)})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return standing.Load() == 3 }, time.Minute, 5*time.Millisecond)
+	waitFor(t, store, submit(t, j, jobs.Submission{}), metadata.StatusSuccess)
+}

@@ -20,11 +20,8 @@ var (
 	errLost     = errors.New("another worker has taken over")
 )
 
-// The pauses between attempts: they double, up to the last.
-const (
-	firstPause = 10 * time.Second
-	lastPause  = time.Hour
-)
+// lastPause bounds the pauses between attempts, which double.
+const lastPause = time.Hour
 
 // Run is one attempt at a task.
 type Run struct {
@@ -134,8 +131,8 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 		status, message = metadata.StatusError, failure.Error()
 		log.Printf("failed: %v", failure)
 	default:
-		pause := min(firstPause<<min(task.Attempts-1, 20), lastPause)
-		pause += rand.N(pause / 5) //nolint:gosec // jitter need not be secret
+		pause := min(kind.Pause<<min(task.Attempts-1, 20), lastPause)
+		pause += rand.N(pause/5 + 1) //nolint:gosec // jitter need not be secret
 		status, message, due = metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
 		log.Printf("failed, and is tried again in %s: %v", pause.Round(time.Second), failure)
 	}

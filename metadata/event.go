@@ -24,18 +24,18 @@ func (e Event) Cursor() EventCursor { return EventCursor{Transaction: e.Transact
 
 var (
 	eventsPage = define("events", `
-		SELECT transaction_id, id, kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, repeated, project_id, occurred_at
+		SELECT transaction_id, id, kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, repeated, details, project_id, occurred_at
 		FROM events WHERE (transaction_id, id) > ($1, $2) AND {settled}
 		ORDER BY transaction_id, id LIMIT $3`)
 	insertEvent = define("append event", `
-		INSERT INTO events (kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, occurred_at, project_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, (SELECT id FROM projects WHERE name = $6))`)
+		INSERT INTO events (kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, occurred_at, details, project_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, (SELECT id FROM projects WHERE name = $6))`)
 )
 
 func scanEvent(r row, e *Event) error {
 	var project sql.NullInt64
 	err := r.Scan(&e.Transaction, &e.ID, &e.Kind, &e.Actor, &e.Credential, &e.RequestID, &e.Address, &e.Project, &e.Repository,
-		&e.Digest, &e.Tag, &e.MediaType, &e.Size, &e.Subject, &e.Attempt, &e.Repeated, &project, moment{&e.At})
+		&e.Digest, &e.Tag, &e.MediaType, &e.Size, &e.Subject, &e.Attempt, &e.Repeated, &e.Details, &project, moment{&e.At})
 	e.ProjectID = project.Int64
 	return err
 }
@@ -52,6 +52,6 @@ func (t *Tx) AppendEvent(ctx context.Context, e event.Event) error {
 		e.At = now()
 	}
 	_, err := t.exec(ctx, insertEvent, string(e.Kind), e.Actor, e.Credential, e.RequestID, e.Address, e.Project, e.Repository,
-		e.Digest, e.Tag, e.MediaType, e.Size, e.Subject, string(e.Attempt), micros(e.At))
+		e.Digest, e.Tag, e.MediaType, e.Size, e.Subject, string(e.Attempt), micros(e.At), e.Details)
 	return err
 }

@@ -27,10 +27,10 @@ var (
 				(SELECT event_id FROM followers ORDER BY transaction_id, event_id LIMIT 1))
 			ORDER BY transaction_id, id LIMIT $1)`)
 	insertEvents = define("append events", `
-		INSERT INTO events (kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, repeated, occurred_at, project_id)
+		INSERT INTO events (kind, actor, credential, request_id, address, project, repository, digest, tag, media_type, size, subject, attempt, repeated, details, occurred_at, project_id)
 		SELECT value->>'kind', value->>'actor', value->>'credential', value->>'request_id', value->>'address', value->>'project',
 			value->>'repository', value->>'digest', value->>'tag', value->>'media_type', CAST(value->>'size' AS BIGINT),
-			value->>'subject', value->>'attempt', CAST(value->>'repeated' AS BIGINT), CAST(value->>'at' AS BIGINT), (SELECT p.id FROM projects p WHERE p.name = value->>'project')
+			value->>'subject', value->>'attempt', CAST(value->>'repeated' AS BIGINT), value->>'details', CAST(value->>'at' AS BIGINT), (SELECT p.id FROM projects p WHERE p.name = value->>'project')
 		FROM {elements}($1{json})`)
 )
 
@@ -96,6 +96,7 @@ func (t *Tx) AppendEvents(ctx context.Context, events []event.Event) error {
 		Subject    string     `json:"subject"`
 		Attempt    event.Kind `json:"attempt"`
 		Repeated   int64      `json:"repeated"`
+		Details    string     `json:"details"`
 		At         int64      `json:"at"`
 	}
 	elements := make([]element, len(events))
@@ -105,7 +106,7 @@ func (t *Tx) AppendEvents(ctx context.Context, events []event.Event) error {
 		}
 		elements[i] = element{
 			e.Kind, e.Actor, e.Credential, e.RequestID, e.Address, e.Project, e.Repository, e.Digest, e.Tag, e.MediaType, e.Size,
-			e.Subject, e.Attempt, e.Repeated, e.At.UnixMicro(),
+			e.Subject, e.Attempt, e.Repeated, e.Details, e.At.UnixMicro(),
 		}
 	}
 	list, err := json.Marshal(elements)

@@ -29,12 +29,12 @@ func TestStatements_useIndexes(t *testing.T) {
 	}
 
 	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list
-	// or a search has found, the permissions of a page of robots, and what a push links or an operator has counted again.
+	// or a search has found, the permissions of a page of robots, the first tasks of the few lanes, and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
 		"repositories in view": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
 		"search repositories": true, "search visible repositories": true, "link blobs of repository": true,
-		"permissions of robots": true,
+		"permissions of robots": true, "due heads of lanes": true,
 	}
 	// Counted and listed whole: uploads in progress, keys, the counts that projects have, and the names that are searched; and the
 	// events that the few followers have read, from the first on, up to a number.
@@ -44,7 +44,7 @@ func TestStatements_useIndexes(t *testing.T) {
 		"stored": true, "search repositories": true, "search visible repositories": true,
 	}
 	// Rows that the statement has found by indexes before.
-	derived := map[string]bool{"open": true, "joined": true, "named": true, "m": true}
+	derived := map[string]bool{"lanes": true, "open": true, "joined": true, "named": true, "m": true}
 	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "json": "", "settled": "TRUE"}}
 	texts := words.texts()
 	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)

@@ -20,6 +20,8 @@ type Task struct {
 	Attempts int
 	// Holder is the worker that runs it or ran it last.
 	Holder string
+	// Lane, where it is set, is what the tasks of the kind in the same lane take turns in: one begins when those before it have ended.
+	Lane string
 	// Stopping says that it is to stop.
 	Stopping bool
 	// DueAt is when it may be begun; while it runs, when its worker has to be taken for dead.
@@ -30,16 +32,26 @@ type Task struct {
 	EndedAt   time.Time // zero before
 }
 
-const taskColumns = `id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at`
+const taskColumns = `id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at, COALESCE(lane, '')`
 
 var (
 	taskByID         = define("task", `SELECT `+taskColumns+` FROM tasks WHERE id = $1`)
 	tasksOfExecution = define("tasks", `SELECT `+taskColumns+` FROM tasks WHERE execution_id = $1 ORDER BY id`)
 	dueTasks         = define("due tasks", `
 		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3`)
+	// The first task of each lane, of which there are few, however many wait behind them.
+	dueHeads = define("due heads of lanes", `
+		WITH RECURSIVE lanes (called) AS (
+			SELECT MIN(lane) FROM tasks WHERE ended_at IS NULL AND kind = $1 AND lane IS NOT NULL
+			UNION ALL
+			SELECT (SELECT MIN(t.lane) FROM tasks t WHERE t.ended_at IS NULL AND t.kind = $1 AND t.lane > lanes.called) FROM lanes WHERE lanes.called IS NOT NULL
+		)
+		SELECT `+taskColumns+` FROM lanes
+		JOIN tasks ON id = (SELECT MIN(h.id) FROM tasks h WHERE h.ended_at IS NULL AND h.kind = $1 AND h.lane = lanes.called)
+		WHERE due_at <= $2 ORDER BY due_at, id LIMIT $3`)
 	insertTask = define("create task", `
-		INSERT INTO tasks (execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at)
-		VALUES ($1, $2, 'Pending', '', $3, 0, '', FALSE, $4, $5, $5) RETURNING `+taskColumns)
+		INSERT INTO tasks (execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, lane)
+		VALUES ($1, $2, 'Pending', '', $3, 0, '', FALSE, $4, $5, $5, NULLIF(CAST($6 AS TEXT), '')) RETURNING `+taskColumns)
 	claimTask = define("claim task", `
 		UPDATE tasks SET status = 'Running', attempts = attempts + 1, holder = $2, due_at = $3, updated_at = $4, started_at = COALESCE(started_at, $4)
 		WHERE id = $1 AND ended_at IS NULL AND attempts = $5 AND holder = $6 AND due_at = $7
@@ -63,7 +75,7 @@ var (
 
 func scanTask(r row, t *Task) error {
 	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Status, &t.Message, &t.Parameters, &t.Attempts, &t.Holder, &t.Stopping,
-		moment{&t.DueAt}, moment{&t.CreatedAt}, moment{&t.UpdatedAt}, moment{&t.StartedAt}, moment{&t.EndedAt})
+		moment{&t.DueAt}, moment{&t.CreatedAt}, moment{&t.UpdatedAt}, moment{&t.StartedAt}, moment{&t.EndedAt}, &t.Lane)
 }
 
 // Task returns a task, or [ErrNotFound].
@@ -81,13 +93,18 @@ func (r Reader) DueTasks(ctx context.Context, kind string, at time.Time, n int) 
 	return all(ctx, r, dueTasks, scanTask, kind, micros(at), limit(n))
 }
 
+// DueHeads is DueTasks for a kind whose tasks are in lanes: none is among them that has one before it in its lane which has not ended.
+func (r Reader) DueHeads(ctx context.Context, kind string, at time.Time, n int) ([]Task, error) {
+	return all(ctx, r, dueHeads, scanTask, kind, micros(at), limit(n))
+}
+
 // CreateTask adds a task to an execution and returns the row. One without a time is due at once.
 func (t *Tx) CreateTask(ctx context.Context, task Task) (Task, error) {
 	at := now()
 	if task.DueAt.IsZero() {
 		task.DueAt = at
 	}
-	return one(ctx, t.Reader, insertTask, scanTask, task.ExecutionID, task.Kind, task.Parameters, micros(task.DueAt), micros(at))
+	return one(ctx, t.Reader, insertTask, scanTask, task.ExecutionID, task.Kind, task.Parameters, micros(task.DueAt), micros(at), task.Lane)
 }
 
 // ClaimTask makes the holder the one who runs the task until the time, and returns the row. It returns [ErrConflict] when the task

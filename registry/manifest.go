@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -127,9 +128,15 @@ func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor ev
 	}
 	deleted := r.event(event.ManifestDeleted, actor, owner.Name)
 	deleted.Digest = digest.String()
+	details, err := json.Marshal(event.Deletion{Tags: tags})
+	if err != nil {
+		return fmt.Errorf("details of a deletion: %w", err)
+	}
+	deleted.Details = string(details)
 	if err := tx.AppendEvent(ctx, deleted); err != nil {
 		return err
 	}
+	deleted.Details = ""
 	for _, tag := range tags {
 		gone := deleted
 		gone.Kind, gone.Tag = event.TagDeleted, tag

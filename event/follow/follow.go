@@ -40,7 +40,9 @@ type Options struct {
 	// Handle makes something of events outside of any transaction and returns what writes it. It is called again with the same
 	// events, perhaps with more of them, after a failure, of its own or of the database.
 	Handle func(ctx context.Context, events []metadata.Event) (Write, error)
-	Logger *slog.Logger
+	// Written is called when what Handle made of events is committed; nil does nothing.
+	Written func()
+	Logger  *slog.Logger
 	// Lease is how long after its death a gateway is waited for. Poll is how often the holder of the lease looks for events.
 	Lease, Poll time.Duration
 	// Batch is how many events are handled at once.
@@ -129,6 +131,9 @@ func (f *Follower) step(ctx context.Context) (full bool, err error) {
 		return false, err
 	}
 	f.cursor = last
+	if f.options.Written != nil {
+		f.options.Written()
+	}
 	return len(events) == f.options.Batch, nil
 }
 

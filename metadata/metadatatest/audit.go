@@ -63,7 +63,7 @@ func testEventsRead(t *testing.T, f fixture) {
 	for i := range sent {
 		sent[i] = event.Event{
 			Kind: event.ManifestPulled, Tag: fmt.Sprint(i), Size: int64(i), Actor: `o'"\`, Project: "library", At: time.Unix(int64(i), 1000).UTC(), Attempt: event.TagMoved, Repeated: int64(2 * i),
-			Credential: "c", RequestID: "r", Address: "a", Repository: "library/app", Digest: "d", MediaType: "m", Subject: "s",
+			Credential: "c", RequestID: "r", Address: "a", Repository: "library/app", Digest: "d", MediaType: "m", Subject: "s", Details: fmt.Sprintf(`{"a":%d}`, i),
 		}
 	}
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendEvents(ctx, sent) })

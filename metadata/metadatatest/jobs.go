@@ -187,3 +187,45 @@ func testSchedules(t *testing.T, f fixture) {
 	_, err = f.Schedule(t.Context(), "PURGE", 0)
 	require.ErrorIs(t, err, metadata.ErrNotFound)
 }
+
+// testLanes has tasks that wait for those before them in their lane.
+func testLanes(t *testing.T, f fixture) {
+	_, tasks := f.newExecution(t, metadata.Execution{Kind: "LANED", Parameters: "{}"},
+		metadata.Task{Parameters: "1", Lane: "b"}, metadata.Task{Parameters: "2", Lane: "b"}, metadata.Task{Parameters: "3", Lane: "a"}, metadata.Task{Parameters: "4", Lane: "c"})
+	f.newExecution(t, metadata.Execution{Kind: "OTHER", Parameters: "{}"}, metadata.Task{Parameters: "5", Lane: "b"})
+	require.Equal(t, "b", tasks[0].Lane)
+	heads := func(n int) (parameters []string) {
+		due, err := f.DueHeads(t.Context(), "LANED", time.Now(), n)
+		require.NoError(t, err)
+		for _, task := range due {
+			parameters = append(parameters, task.Parameters)
+		}
+		return parameters
+	}
+	require.Equal(t, []string{"1", "3", "4"}, heads(9))
+	require.Equal(t, []string{"1", "3"}, heads(2))
+	var running metadata.Task
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		running, err = tx.ClaimTask(ctx, tasks[0], "w", time.Now().Add(time.Hour))
+		return err
+	})
+	require.Equal(t, []string{"3", "4"}, heads(9), "what is behind one that runs waits")
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.ReleaseTask(ctx, running, metadata.StatusScheduled, "later", time.Now().Add(time.Hour), 1)
+	})
+	require.Equal(t, []string{"3", "4"}, heads(9), "and behind one that is tried again later")
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		again, err := tx.Task(ctx, running.ID)
+		if err != nil {
+			return err
+		}
+		claimed, err := tx.ClaimTask(ctx, again, "w", time.Now().Add(time.Hour))
+		if err != nil {
+			return err
+		}
+		return tx.EndTask(ctx, claimed, metadata.StatusError, "given up")
+	})
+	require.Equal(t, []string{"2", "3", "4"}, heads(9))
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, tasks[0].ExecutionID) })
+	require.Empty(t, heads(9))
+}

@@ -79,7 +79,7 @@ func testEvents(t *testing.T, f fixture) {
 	sent := event.Event{
 		Kind: event.TagMoved, Actor: "alice", Credential: "token", RequestID: "r", Address: "192.0.2.1", Project: "library",
 		Repository: "library/app", Digest: "sha256:x", Tag: "latest", MediaType: oci.MediaTypeImageIndex, Size: 1 << 40, Subject: "s",
-		Attempt: event.TagDeleted, At: time.Date(2030, 1, 1, 0, 0, 0, 1000, time.UTC),
+		Attempt: event.TagDeleted, Details: `{"a":"'"}`, At: time.Date(2030, 1, 1, 0, 0, 0, 1000, time.UTC),
 	}
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
 		if err := tx.AppendEvent(ctx, sent); err != nil {

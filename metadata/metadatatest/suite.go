@@ -63,6 +63,7 @@ func Run(t *testing.T, engine Engine) {
 		{"AuditEntries", testAuditEntries},
 		{"AuditDeletion", testAuditDeletion},
 		{"Executions", testExecutions},
+		{"Lanes", testLanes},
 		{"Tasks", testTasks},
 		{"Schedules", testSchedules},
 		{"Keys", testKeys},
