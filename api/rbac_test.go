@@ -80,6 +80,8 @@ type walker struct {
 	*apitest.Server
 	t    *testing.T
 	made int
+	// makesRobots tells that who asks may make robots and has no other permission.
+	makesRobots bool
 }
 
 // rows have each route whose permission is asked for on a row, or depends on what is shown.
@@ -87,22 +89,28 @@ var rows = map[string]row{
 	"listAuditLogs":    {who: "authenticated", path: func(*walker, string) string { return "/audit-logs" }},
 	"listAuditLogExts": {who: "authenticated", path: func(*walker, string) string { return "/auditlog-exts" }},
 
-	"ListLabels": {path: func(w *walker, project string) string {
+	"ListLabels": {inProjects: true, path: func(w *walker, project string) string {
+		if project == "" {
+			return "/labels?scope=g"
+		}
 		return fmt.Sprintf("/labels?scope=p&project_id=%d", w.projectID(project))
 	}},
-	"CreateLabel":  {path: func(*walker, string) string { return "/labels" }, body: labelOf},
-	"GetLabelByID": {path: someLabel},
-	"UpdateLabel":  {path: someLabel, body: labelOf},
-	"DeleteLabel":  {path: someLabel},
+	"CreateLabel":  {inProjects: true, path: func(*walker, string) string { return "/labels" }, body: labelOf},
+	"GetLabelByID": {inProjects: true, path: someLabel},
+	"UpdateLabel":  {inProjects: true, path: someLabel, body: labelOf},
+	"DeleteLabel":  {inProjects: true, path: someLabel},
 
-	"ListRobot": {path: func(w *walker, project string) string {
+	"ListRobot": {inProjects: true, path: func(w *walker, project string) string {
+		if project == "" {
+			return "/robots"
+		}
 		return fmt.Sprintf("/robots?q=Level%%3Dproject,ProjectID%%3D%d", w.projectID(project))
 	}},
-	"CreateRobot":               {path: func(*walker, string) string { return "/robots" }, body: robotOf},
-	"GetRobotByID":              {path: someRobot},
-	"UpdateRobot":               {path: someRobot, body: robotOf},
-	"RefreshSec":                {path: someRobot},
-	"DeleteRobot":               {path: someRobot},
+	"CreateRobot":               {inProjects: true, path: func(*walker, string) string { return "/robots" }, body: robotOf},
+	"GetRobotByID":              {inProjects: true, path: someRobot},
+	"UpdateRobot":               {inProjects: true, path: someRobot, body: robotOf},
+	"RefreshSec":                {inProjects: true, path: someRobot},
+	"DeleteRobot":               {inProjects: true, path: someRobot},
 	"getPermissions":            {who: "project administrator", path: func(*walker, string) string { return "/permissions" }},
 	"getCurrentUserPermissions": {who: "authenticated", path: func(*walker, string) string { return "/users/current/permissions" }},
 
@@ -139,11 +147,14 @@ func someToken(w *walker, project string) string {
 	return user + strings.TrimPrefix(made.Header.Get("Location"), api.Prefix+"/users/current")
 }
 
-// row says how a path is filled in for a row of a project that is made for it, and who may: "anyone", "authenticated", "project administrator"
-// for who administers any project, "nobody" but system administrators, or, where it is empty, who may by their role in the project.
+// row says how a path is filled in for a row that is made for it, and who may: "anyone", "authenticated", "project administrator" for
+// who administers any project, "nobody" but system administrators, or, where it is empty, who may by their role in the project, or to
+// the registry itself.
 type row struct {
-	who  string
-	path func(w *walker, project string) string
+	who string
+	// inProjects tells that there are such rows in projects too; the project of the others is "".
+	inProjects bool
+	path       func(w *walker, project string) string
 	// body is that of a request that changes something; nil sends an empty object.
 	body func(w *walker, project string) any
 	// missing says that there is no such row, so that 404 hides nothing.
@@ -152,25 +163,33 @@ type row struct {
 
 func labelOf(w *walker, project string) any {
 	w.made++
-	return map[string]any{"name": fmt.Sprint("label-", w.made), "scope": "p", "project_id": w.projectID(project)}
+	label := map[string]any{"name": fmt.Sprint("label-", w.made), "scope": "g"}
+	if project != "" {
+		label["scope"], label["project_id"] = "p", w.projectID(project)
+	}
+	return label
 }
 
+// robotOf is a robot account with a permission that who makes it has, should that be a robot too.
 func robotOf(w *walker, project string) any {
 	w.made++
-	access := []map[string]string{{"resource": "repository", "action": "pull"}}
-	return map[string]any{
-		"name": fmt.Sprint("robot-", w.made), "level": "project", "duration": 1,
-		"permissions": []map[string]any{{"kind": "project", "namespace": project, "access": access}},
+	level, namespace, right := "project", project, "repository:pull"
+	if project == "" {
+		level, namespace, right = "system", "/", "quota:read"
 	}
+	if w.makesRobots {
+		right = "robot:create"
+	}
+	return robotBody(fmt.Sprint("robot-", w.made), level, namespace+" "+right)
 }
 
-// someRobot is the path of a robot account of the project.
+// someRobot is the path of a robot account.
 func someRobot(w *walker, project string) string {
 	made := w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/robots", robotOf(w, project))
 	return strings.TrimPrefix(made.Header.Get("Location"), api.Prefix)
 }
 
-// someLabel is the path of a label of the project.
+// someLabel is the path of a label.
 func someLabel(w *walker, project string) string {
 	made := w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/labels", labelOf(w, project))
 	return strings.TrimPrefix(made.Header.Get("Location"), api.Prefix)
@@ -181,6 +200,17 @@ func (w *walker) projectID(name string) int64 {
 	found, err := w.Store.Project(w.t.Context(), name)
 	require.NoError(w.t, err)
 	return found.ID
+}
+
+// places are where a route is asked for: the private and the public project of the walk, and "", the registry itself.
+func places(route api.Route) []string {
+	switch {
+	case route.Permission.Scope == api.ScopeProject:
+		return []string{"hidden", "shown"}
+	case rows[route.ID].inProjects:
+		return []string{"", "hidden", "shown"}
+	}
+	return []string{""}
 }
 
 // path fills the parameters of a route in.
@@ -211,6 +241,10 @@ func (w *walker) ask(client *apitest.Client, route api.Route, project string) (r
 		}
 	}
 	answer = client.Do(w.t, route.Method, w.path(route, project), body, "X-Is-Resource-Name", "true")
+	require.Less(w.t, answer.Status, http.StatusInternalServerError, "%s: %s", route.ID, answer.Body)
+	if route.ID == "deleteProject" && answer.Status == http.StatusOK {
+		w.projects()
+	}
 	// A row that is there and is not found is one that the caller may not see.
 	hidden := route.Permission.Scope == api.ScopeRow && !rows[route.ID].missing && answer.Status == http.StatusNotFound
 	return hidden || answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden, answer
@@ -226,13 +260,13 @@ type caller struct {
 	administers   bool
 }
 
-// may reports whether the caller may use a route in a project.
-func (c caller) may(t *testing.T, route api.Route, public bool) bool {
+// may reports whether the caller may use a route in a project, or of the registry itself.
+func (c caller) may(t *testing.T, route api.Route, project string) bool {
 	if c.administers {
 		return true
 	}
 	p, who := route.Permission, rows[route.ID].who
-	if p.Scope == api.ScopeSystem {
+	if project == "" && who == "" {
 		who = toSystem[p.Resource+" "+string(p.Action)]
 	}
 	switch {
@@ -242,10 +276,10 @@ func (c caller) may(t *testing.T, route api.Route, public bool) bool {
 		return c.authenticated
 	case who == "project administrator":
 		return c.name == "projectAdmin" || c.name == "foreigner"
-	case who != "" || p.Scope == api.ScopeSystem:
+	case who != "" || project == "":
 		return false
 	}
-	return c.column >= 0 && allowedTo(t, c.column, p.Resource, p.Action) || public && allowedTo(t, len(walkRoles), p.Resource, p.Action)
+	return c.column >= 0 && allowedTo(t, c.column, p.Resource, p.Action) || project == "shown" && allowedTo(t, len(walkRoles), p.Resource, p.Action)
 }
 
 // projects makes the projects of the walk anew where an earlier step has deleted them: hidden and shown have a member for each
@@ -320,17 +354,16 @@ func TestWalk_everyRouteAsEverybody(t *testing.T) {
 		w := &walker{Server: server, t: t}
 		cells := 0
 		for _, c := range w.callers() {
-			for _, project := range []string{"hidden", "shown"} {
-				for _, route := range server.API.Routes() {
-					w.projects()
+			w.projects()
+			for _, route := range server.API.Routes() {
+				for _, project := range places(route) {
 					refused, answer := w.ask(c.client, route, project)
 					cells++
-					name := fmt.Sprintf("%s in %s: %s (%s %s)", c.name, project, route.ID, route.Permission.Action, route.Permission.Resource)
-					require.Equal(t, !c.may(t, route, project == "shown"), refused, "%s: %d %s", name, answer.Status, answer.Body)
+					name := fmt.Sprintf("%s in %q: %s (%s %s)", c.name, project, route.ID, route.Permission.Action, route.Permission.Resource)
+					require.Equal(t, !c.may(t, route, project), refused, "%s: %d %s", name, answer.Status, answer.Body)
 					if refused {
 						require.Equal(t, !c.authenticated, answer.Status == http.StatusUnauthorized, name)
 					}
-					require.Less(t, answer.Status, http.StatusInternalServerError, "%s: %s", name, answer.Body)
 				}
 			}
 		}
