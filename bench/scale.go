@@ -159,6 +159,25 @@ func seedDatabase(ctx context.Context, path string, digest oci.Digest, tags, rep
 	})
 }
 
+// batches writes n rows, or groups of rows, many in a transaction.
+func batches(ctx context.Context, store *metadata.Store, n int, write func(ctx context.Context, tx *metadata.Tx, i int) error) error {
+	const batch = 1_000
+	for from := 0; from < n; from += batch {
+		err := store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+			for i := from; i < min(from+batch, n); i++ {
+				if err := write(ctx, tx, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // start measures the time from exec to the first answer over a large database.
 func start(b *bench) ([]finding, error) {
 	s, err := b.seededLarge()

@@ -1,0 +1,76 @@
+-- Rows for a registry of a given size, for both databases: {names in braces} are numbers, of rows or ids. All that has no number of
+-- its own is as many as projects: users, members of library, groups, labels, robots. Half of the repositories are in library, and all
+-- tags in one repository. The counts that triggers keep are counted at the end.
+INSERT INTO users (id, name, email, real_name, password_hash, system_admin, disabled, credential_version, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'user' || SUBSTR(CAST(10000000 + i AS TEXT), 2), 'user' || i || '@example.org', 'User ' || i, '', FALSE, FALSE, 1, {now} + i, {now} + i FROM s;
+
+INSERT INTO projects (id, name, public, owner_id, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'p' || SUBSTR(CAST(10000000 + i AS TEXT), 2), i % 10 = 1, 1000 + i, {now} + i, {now} + i FROM s;
+
+INSERT INTO project_quotas (project_id, hard_limit, warned, created_at, updated_at)
+SELECT id, -1, FALSE, created_at, updated_at FROM projects WHERE id >= 1000;
+
+INSERT INTO project_usage (project_id, shard, used, allotted)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < 16)
+SELECT id, i, id, 4611686018427387904 FROM projects, s WHERE id >= 1000;
+
+INSERT INTO members (project_id, user_id, role_id, created_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT {library}, 1000 + i, 2 + i % 3, {now} + i FROM s;
+
+INSERT INTO user_groups (id, name, kind, ldap_dn, external_key, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'group' || SUBSTR(CAST(10000000 + i AS TEXT), 2), 3, '', 'group' || i, {now} + i, {now} + i FROM s;
+
+INSERT INTO labels (id, project_id, name, description, color, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, CAST({library} AS BIGINT), 'label' || SUBSTR(CAST(10000000 + i AS TEXT), 2), '', '', {now} + i, {now} + i FROM s;
+
+INSERT INTO robots (id, name, plain_name, project_id, description, secret_hash, secret_version, disabled, duration, creator_kind, creator_id, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'robot$library+r' || i, 'robotlibrary+r' || i, CAST({library} AS BIGINT), '', '', 1, FALSE, -1, 'local', 1, {now} + i, {now} + i FROM s;
+
+INSERT INTO robot_permissions (robot_id, position, project_id, namespace, resource, action)
+SELECT id, 0, {library}, 'library', 'repository', 'pull' FROM robots WHERE id >= 1000;
+
+INSERT INTO repositories (id, project_id, name, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {repositories})
+SELECT 1000 + i, CASE WHEN i % 2 = 0 THEN {library} ELSE 1000 + i % {projects} END,
+    CASE WHEN i % 2 = 0 THEN 'library' ELSE 'p' || SUBSTR(CAST(10000000 + i % {projects} AS TEXT), 2) END || '/r' || SUBSTR(CAST(10000000 + i AS TEXT), 2),
+    {now} + i, {now} + i FROM s;
+
+INSERT INTO blobs (digest, size, storage_key, created_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {artifacts})
+SELECT 'sha256:b' || SUBSTR('000000000000000000000000000000000000000000000000000000000000000', 1, 63 - LENGTH(CAST(i AS TEXT))) || i, 1000 + i, 'seed-' || i, {now} + i FROM s;
+
+INSERT INTO manifests (id, repository_id, project_id, digest, media_type, artifact_type, size, created_at, payload)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {artifacts})
+SELECT 1000 + i, {repository}, {library},
+    'sha256:' || SUBSTR('0000000000000000000000000000000000000000000000000000000000000000', 1, 64 - LENGTH(CAST(i AS TEXT))) || i,
+    'application/vnd.oci.image.manifest.v1+json', 'application/vnd.oci.image.config.v1+json', 500, {now} + i,
+    CAST('{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}}' AS {bytes}) FROM s;
+
+INSERT INTO artifacts (id, repository_id, project_id, created_at, kind, config_media_type, content_size, accessory, attributes)
+SELECT id, repository_id, project_id, created_at, CASE WHEN id % 1000 = 0 THEN 'CHART' ELSE 'IMAGE' END, 'application/vnd.oci.image.config.v1+json', 1000000 + id, '',
+    '{{"architecture":"amd64","os":"linux"}}' FROM manifests WHERE id >= 1000;
+
+INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {tags})
+SELECT {repository}, 'seed-' || SUBSTR(CAST(10000000 + i AS TEXT), 2), 1000 + i / 10, {now} + i, {now} + i FROM s;
+
+INSERT INTO audit_entries (id, project_id, operation, resource_type, resource, username, credential, address, request_id, description, succeeded, occurred_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {entries})
+SELECT 1000000 + i, CASE WHEN i % 2 = 0 THEN {library} ELSE 1000 + i % {projects} END,
+    CASE WHEN i % 1000 = 7 THEN 'delete' WHEN i % 50 = 3 THEN 'create' ELSE 'pull' END, 'artifact',
+    'p' || i % {projects} || '/r' || SUBSTR(CAST(10000000 + i % {repositories} AS TEXT), 2) || ':v1', 'user' || i % 1000, 'token', '10.0.0.1',
+    '01JXREQUEST' || i, '', TRUE, {now} + 1000000 * CAST(i AS BIGINT) FROM s;
+
+INSERT INTO audit_buckets (project_id, bucket, entries, first_at, last_at)
+SELECT project_id, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 1, 2
+UNION ALL SELECT 0, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 2;
+
+UPDATE artifacts SET tag_count = (SELECT COUNT(*) FROM tags t WHERE t.manifest_id = artifacts.id) WHERE id >= 1000;
+UPDATE repositories SET artifact_count = (SELECT COUNT(*) FROM artifacts a WHERE a.repository_id = repositories.id AND a.listed);
+UPDATE projects SET repository_count = (SELECT COUNT(*) FROM repositories r WHERE r.project_id = projects.id);
