@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "fault", "secret", "identity/...", "metadata", "setting"},
 	"event/follow": {"metadata"},
-	"jobs/...":     {"fault", "metadata"},
+	"jobs/...":     {"event", "fault", "metadata"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
 	"health":        {},
 	// L3: faces see use cases.
-	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},
+	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "jobs", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},
 	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},
 	"api/apitest":      {"..."},
 	// L4: wiring sees everything.

@@ -25,8 +25,8 @@ import (
 	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
@@ -59,8 +59,8 @@ type Options struct {
 	Sessions *session.Sessions
 	// OIDC logs people in through a provider.
 	OIDC *oidc.People
-	// Purges delete old entries of the audit log.
-	Purges *audit.Purges
+	// Purges delete old entries of the audit log, Collections collect garbage.
+	Purges, Collections *jobs.Recurring
 	// Registries are those elsewhere.
 	Registries *replicate.Registries
 	// Authenticators are asked in their order before names and passwords are.

@@ -21,6 +21,7 @@ func (a *API) resources() [][]Route {
 		a.sessionRoutes(),
 		a.auditRoutes(),
 		a.purgeRoutes(),
+		a.gcRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

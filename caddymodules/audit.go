@@ -11,7 +11,6 @@ import (
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/identity"
-	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/notify/syslog"
@@ -107,17 +106,6 @@ func (s *services) openAudit(settings settings, store *metadata.Store, configura
 	recorder := audit.NewRecorder(audit.RecorderOptions{Store: store, Logger: s.logger})
 	s.onClose(recorder.Close)
 	return recorder, nil
-}
-
-// openJobs starts the work in the background.
-func (s *services) openJobs(ctx context.Context, store *metadata.Store) (*audit.Purges, error) {
-	work := jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: []jobs.Kind{audit.Purging(store), s.registries.Checking()}})
-	s.onClose(work.Close)
-	purges := audit.NewPurges(store, work)
-	if err := purges.ScheduleDefault(ctx); err != nil {
-		return nil, fmt.Errorf("schedule the purge of the audit log: %w", err)
-	}
-	return purges, nil
 }
 
 // run runs fn until the core closes.

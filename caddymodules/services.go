@@ -24,6 +24,7 @@ import (
 	"github.com/berth-registry/berth/identity/robot"
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/identity/token"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
@@ -44,8 +45,8 @@ type services struct {
 	token        http.Handler
 	keys         http.Handler
 	recorder     *audit.Recorder
-	purges       *audit.Purges
 	registries   *replicate.Registries
+	jobs         *jobs.Jobs
 
 	closers []func() error
 	logger  *slog.Logger
@@ -99,9 +100,6 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		Store: store, Box: box, Networks: settings.outbound, UserAgent: "berth/" + version(),
 	})
 	s.onClose(s.registries.Close)
-	if s.purges, err = s.openJobs(ctx, store); err != nil {
-		return nil, err
-	}
 	content := registry.New(registry.Options{
 		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry, Record: s.recorder.Record,
 		EnforceLimits: func(ctx context.Context) bool {
@@ -114,6 +112,9 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		metrics.unfollow(content)
 		return content.Close()
 	})
+	if err := s.openJobs(ctx, store, content); err != nil {
+		return nil, err
+	}
 	s.system = api.System{
 		Version: version(), StorageName: strings.TrimPrefix(settings.storageModule, "berth.storage."), Certificate: certificateOf,
 		Health: health.New(s.logger,
@@ -190,8 +191,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
-		System: s.system, Purges: s.purges, Registries: s.registries,
-		Users: users, Groups: groups, LDAP: company,
+		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
+		Registries: s.registries,
+		Users:      users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
@@ -28,6 +29,51 @@ type Run struct {
 	Task metadata.Task
 	// Log is read by people while the task runs, and after.
 	Log *Log
+
+	outcome outcome
+}
+
+// Report says what the task has come to so far. It becomes a JSON object, which is read while the task runs and after; what an
+// earlier attempt has reported is in the task.
+func (r *Run) Report(value any) {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		r.Log.Printf("what was done cannot be told: %v", err)
+		return
+	}
+	r.outcome.set(string(encoded))
+}
+
+// outcome is what a task has come to and was not written yet.
+type outcome struct {
+	mu      sync.Mutex
+	waiting string
+}
+
+func (o *outcome) set(encoded string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting = encoded
+}
+
+// write writes what waits, if the task is still this worker's. What cannot be written waits for the next time.
+func (r *Run) write(ctx context.Context, store *metadata.Store) {
+	r.outcome.mu.Lock()
+	encoded := r.outcome.waiting
+	r.outcome.waiting = ""
+	r.outcome.mu.Unlock()
+	if encoded == "" {
+		return
+	}
+	err := store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.ReportTask(ctx, r.Task, encoded) })
+	if err == nil {
+		return
+	}
+	r.outcome.mu.Lock()
+	defer r.outcome.mu.Unlock()
+	if r.outcome.waiting == "" {
+		r.outcome.waiting = encoded
+	}
 }
 
 // Decode reads the task's parameters.
@@ -48,13 +94,14 @@ func (e permanentError) Unwrap() error { return e.error }
 // work does a task and writes down what came of it.
 func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Kind, task metadata.Task) {
 	log := newLog(j.options.Store, task.ID, j.options.Logger)
+	run := &Run{Task: task, Log: log}
 	beating := make(chan struct{})
 	quiet := make(chan struct{})
 	go func() {
 		defer close(quiet)
-		j.beat(ctx, cancel, log, task, beating)
+		j.beat(ctx, cancel, run, beating)
 	}()
-	err := attempt(ctx, kind, &Run{Task: task, Log: log})
+	err := attempt(ctx, kind, run)
 	close(beating)
 	<-quiet
 	cause := context.Cause(ctx)
@@ -64,6 +111,7 @@ func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Ki
 	// What came of it has to be written down although the task's own context may have ended.
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), j.options.Lease)
 	defer done()
+	run.write(ctx, j.options.Store)
 	j.conclude(ctx, kind, task, log, err, cause)
 }
 
@@ -80,8 +128,8 @@ func attempt(ctx context.Context, kind Kind, run *Run) (err error) {
 	return kind.Run(ctx, run)
 }
 
-// beat keeps the task this worker's, and writes its log, until told to end.
-func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, log *Log, task metadata.Task, end <-chan struct{}) {
+// beat keeps the task this worker's, and writes its log and outcome, until told to end.
+func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Run, end <-chan struct{}) {
 	ticker := time.NewTicker(min(j.options.Lease/4, logInterval))
 	defer ticker.Stop()
 	held := time.Now()
@@ -92,14 +140,15 @@ func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, log *Lo
 			return
 		case <-ticker.C:
 		}
-		log.flush(context.WithoutCancel(ctx))
+		run.Log.flush(context.WithoutCancel(ctx))
+		run.write(context.WithoutCancel(ctx), j.options.Store)
 		now := time.Now()
 		if now.Sub(held) < j.options.Lease/4 {
 			continue
 		}
 		var stopping bool
 		err := j.options.Store.Tx(context.WithoutCancel(ctx), func(ctx context.Context, tx *metadata.Tx) (err error) {
-			stopping, err = tx.HoldTask(ctx, task, now.Add(j.options.Lease))
+			stopping, err = tx.HoldTask(ctx, run.Task, now.Add(j.options.Lease))
 			return err
 		})
 		switch {

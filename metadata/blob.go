@@ -121,10 +121,12 @@ func (t *Tx) PutBlob(ctx context.Context, b Blob) (Blob, error) {
 // LinkBlob lets those who may read the repository read the blob; doing it twice is a success. Garbage collection looks later
 // whether a manifest came to need it. It returns [ErrNotFound] when there is no such blob or repository.
 func (t *Tx) LinkBlob(ctx context.Context, repositoryID int64, digest oci.Digest) error {
-	if _, err := t.exec(ctx, insertLink, repositoryID, string(digest), micros(now())); err != nil {
+	// The review comes first: a collection that is about to take the link away holds it, so the link is looked for once it is gone.
+	if err := t.review(ctx, repositoryID, digest); err != nil {
 		return err
 	}
-	return t.review(ctx, repositoryID, digest)
+	_, err := t.exec(ctx, insertLink, repositoryID, string(digest), micros(now()))
+	return err
 }
 
 // LinkBlobsOf links those of the blobs that the one repository has to the other, as [Tx.LinkBlob] does.
@@ -134,10 +136,10 @@ func (t *Tx) LinkBlobsOf(ctx context.Context, target, source int64, digests []oc
 		return fmt.Errorf("link blobs: %w", err)
 	}
 	at := micros(now())
-	if _, err := t.exec(ctx, insertLinksOf, target, source, string(list), at); err != nil {
+	if _, err := t.exec(ctx, insertReviewsOfBlobs, string(list), at, target); err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, insertReviewsOfBlobs, string(list), at, target)
+	_, err = t.exec(ctx, insertLinksOf, target, source, string(list), at)
 	return err
 }
 

@@ -55,6 +55,12 @@ var (
 		SELECT b.digest, b.size FROM blobs b
 		WHERE b.digest IN (SELECT value FROM {texts}($1{json})) AND NOT EXISTS (SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest)
 		ORDER BY b.digest`)
+	freeable = define("blobs that no manifest needs", `
+		SELECT b.digest, b.size FROM blobs b
+		WHERE b.digest IN (SELECT value FROM {texts}($2{json})) AND $1 = (SELECT MIN(f.repository_id) FROM repository_blobs f WHERE f.digest = b.digest)
+			AND NOT EXISTS (SELECT 1 FROM repository_blobs l JOIN manifest_references m ON m.repository_id = l.repository_id AND m.digest = l.digest
+				WHERE l.digest = b.digest AND m.kind IN ('config', 'layer'))
+		ORDER BY b.digest`)
 	lockBlobs   = define("lock blobs", `SELECT digest FROM blobs WHERE digest IN (SELECT value FROM {texts}($1{json})) ORDER BY digest {for update}`)
 	deleteLinks = define("unlink blobs", `
 		DELETE FROM repository_blobs WHERE repository_id = $1 AND digest IN (SELECT value FROM {texts}($2{json}))`)
@@ -89,16 +95,24 @@ func (r Reader) CountReviews(ctx context.Context, before time.Time) (int64, erro
 
 // FindUnneeded answers reviews of one repository, or of 0, without changing anything.
 func (r Reader) FindUnneeded(ctx context.Context, repositoryID int64, digests []oci.Digest) ([]Unneeded, error) {
+	if repositoryID == 0 {
+		return r.unneeded(ctx, unneededBlobs, repositoryID, digests)
+	}
+	return r.unneeded(ctx, unneededLinks, repositoryID, digests, repositoryID)
+}
+
+// FindFreeable returns those of the blobs that would be free once all repositories gave up what their manifests do not need. Asked
+// for each repository that has a blob, it is among what the first of them would free.
+func (r Reader) FindFreeable(ctx context.Context, repositoryID int64, digests []oci.Digest) ([]Unneeded, error) {
+	return r.unneeded(ctx, freeable, 0, digests, repositoryID)
+}
+
+func (r Reader) unneeded(ctx context.Context, s *statement, repositoryID int64, digests []oci.Digest, args ...any) ([]Unneeded, error) {
 	list, err := json.Marshal(digests)
 	if err != nil {
-		return nil, fmt.Errorf("find unneeded blobs: %w", err)
+		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	var rows []sizedDigest
-	if repositoryID == 0 {
-		rows, err = all(ctx, r, unneededBlobs, scanSizedDigest, string(list))
-	} else {
-		rows, err = all(ctx, r, unneededLinks, scanSizedDigest, repositoryID, string(list))
-	}
+	rows, err := all(ctx, r, s, scanSizedDigest, append(args, string(list))...)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +150,9 @@ func (t *Tx) SettleLinks(ctx context.Context, repositoryID int64, digests []oci.
 	if _, err := t.exec(ctx, deleteLinks, repositoryID, string(list)); err != nil {
 		return nil, "", err
 	}
-	for _, u := range unneeded {
-		// Due at once: the time that a link without a manifest is granted has passed.
-		if _, err := t.exec(ctx, insertReview, 0, string(u.Digest), before.UnixMicro()-1); err != nil {
-			return nil, "", err
-		}
+	// Due at once: the time that a link without a manifest is granted has passed.
+	if _, err := t.exec(ctx, insertReviewsOfBlobs, string(list), before.UnixMicro()-1, 0); err != nil {
+		return nil, "", err
 	}
 	return unneeded, name, nil
 }

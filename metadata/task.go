@@ -16,6 +16,8 @@ type Task struct {
 	Message     string
 	// Parameters are a JSON object.
 	Parameters string
+	// Outcome is what it has come to so far, a JSON object.
+	Outcome string
 	// Attempts is how often it was begun.
 	Attempts int
 	// Holder is the worker that runs it or ran it last.
@@ -32,7 +34,7 @@ type Task struct {
 	EndedAt   time.Time // zero before
 }
 
-const taskColumns = `id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at, COALESCE(lane, '')`
+const taskColumns = `id, execution_id, kind, status, message, parameters, outcome, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at, COALESCE(lane, '')`
 
 var (
 	taskByID         = define("task", `SELECT `+taskColumns+` FROM tasks WHERE id = $1`)
@@ -70,11 +72,14 @@ var (
 	appendTaskLog = define("append task log", `
 		INSERT INTO task_logs (task_id, sequence, lines)
 		SELECT CAST($1 AS BIGINT), COALESCE(MAX(sequence), 0) + 1, CAST($2 AS TEXT) FROM task_logs WHERE task_id = $1`)
+	reportTask = define("report task", `UPDATE tasks SET outcome = $4 WHERE id = $1 AND holder = $2 AND attempts = $3 AND ended_at IS NULL`)
+	outcomes   = define("outcomes of executions", `
+		SELECT execution_id, outcome FROM tasks WHERE execution_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
 	taskLog = define("task log", `SELECT lines FROM task_logs WHERE task_id = $1 ORDER BY sequence`)
 )
 
 func scanTask(r row, t *Task) error {
-	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Status, &t.Message, &t.Parameters, &t.Attempts, &t.Holder, &t.Stopping,
+	return r.Scan(&t.ID, &t.ExecutionID, &t.Kind, &t.Status, &t.Message, &t.Parameters, &t.Outcome, &t.Attempts, &t.Holder, &t.Stopping,
 		moment{&t.DueAt}, moment{&t.CreatedAt}, moment{&t.UpdatedAt}, moment{&t.StartedAt}, moment{&t.EndedAt}, &t.Lane)
 }
 
@@ -189,4 +194,30 @@ func (t *Tx) AppendTaskLog(ctx context.Context, taskID int64, lines string) erro
 func (r Reader) TaskLog(ctx context.Context, taskID int64) (string, error) {
 	parts, err := all(ctx, r, taskLog, value[string], taskID)
 	return strings.Join(parts, ""), err
+}
+
+// ReportTask writes what a task has come to so far, a JSON object; nothing when the task is another's.
+func (t *Tx) ReportTask(ctx context.Context, task Task, outcome string) error {
+	_, err := t.exec(ctx, reportTask, task.ID, task.Holder, task.Attempts, outcome)
+	return err
+}
+
+// executionOutcome is that of an execution's task.
+type executionOutcome struct {
+	executionID int64
+	outcome     string
+}
+
+// Outcomes returns what executions of one task each have come to so far, by the ids of the executions.
+func (r Reader) Outcomes(ctx context.Context, executions []int64) (map[int64]string, error) {
+	list, err := idList(executions)
+	if err != nil || len(executions) == 0 {
+		return nil, err
+	}
+	rows, err := all(ctx, r, outcomes, func(r row, v *executionOutcome) error { return r.Scan(&v.executionID, &v.outcome) }, list)
+	found := make(map[int64]string, len(rows))
+	for _, row := range rows {
+		found[row.executionID] = row.outcome
+	}
+	return found, err
 }

@@ -60,11 +60,17 @@ func (r *Registry) CollectGarbage(ctx context.Context, collect Collect) (Collect
 			if err := ctx.Err(); err != nil {
 				return done, err
 			}
-			unneeded, err := r.settle(ctx, group, before, collect.DryRun)
+			freed, unneeded, err := r.settle(ctx, group, before, collect.DryRun)
 			if err != nil {
 				return done, fmt.Errorf("collect garbage: %w", err)
 			}
-			done.add(group, unneeded)
+			done.Reviewed += int64(len(group.digests))
+			done.Due = max(done.Due, done.Reviewed)
+			done.Links += unneeded
+			for _, u := range freed {
+				done.Blobs++
+				done.Bytes += u.Size
+			}
 			if collect.Progress != nil {
 				collect.Progress(done)
 			}
@@ -72,19 +78,6 @@ func (r *Registry) CollectGarbage(ctx context.Context, collect Collect) (Collect
 		if collect.DryRun {
 			after = reviews[len(reviews)-1]
 		}
-	}
-}
-
-func (c *Collected) add(group reviewGroup, unneeded []metadata.Unneeded) {
-	c.Reviewed += int64(len(group.digests))
-	c.Due = max(c.Due, c.Reviewed)
-	if group.repositoryID != 0 {
-		c.Links += int64(len(unneeded))
-		return
-	}
-	c.Blobs += int64(len(unneeded))
-	for _, u := range unneeded {
-		c.Bytes += u.Size
 	}
 }
 
@@ -110,11 +103,12 @@ func byRepository(reviews []metadata.Review) []reviewGroup {
 	return groups
 }
 
-// settle answers the reviews of a group in one transaction.
-func (r *Registry) settle(ctx context.Context, group reviewGroup, before time.Time, dryRun bool) (unneeded []metadata.Unneeded, err error) {
+// settle answers the reviews of a group in one transaction. It returns the blobs that are free by it, and how many links it took.
+func (r *Registry) settle(ctx context.Context, group reviewGroup, before time.Time, dryRun bool) (freed []metadata.Unneeded, links int64, err error) {
 	if dryRun {
-		return r.metadata.FindUnneeded(ctx, group.repositoryID, group.digests)
+		return r.foresee(ctx, group)
 	}
+	var unneeded []metadata.Unneeded
 	var name oci.Repository
 	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		var err error
@@ -126,14 +120,25 @@ func (r *Registry) settle(ctx context.Context, group reviewGroup, before time.Ti
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if name != "" {
-		for _, u := range unneeded {
-			r.InvalidateBlob(name, u.Digest)
-		}
+	if group.repositoryID == 0 {
+		return unneeded, 0, nil
 	}
-	return unneeded, nil
+	for _, u := range unneeded {
+		r.InvalidateBlob(name, u.Digest)
+	}
+	return nil, int64(len(unneeded)), nil
+}
+
+// foresee is settle without changing anything. What the links of the group would free is counted here, for nothing takes them away.
+func (r *Registry) foresee(ctx context.Context, group reviewGroup) (freed []metadata.Unneeded, links int64, err error) {
+	unneeded, err := r.metadata.FindUnneeded(ctx, group.repositoryID, group.digests)
+	if err != nil || group.repositoryID == 0 {
+		return unneeded, 0, err
+	}
+	freed, err = r.metadata.FindFreeable(ctx, group.repositoryID, group.digests)
+	return freed, int64(len(unneeded)), err
 }
 
 // retryConflicts runs a transaction that names committed bytes again when garbage collection has forgotten the blob's earlier

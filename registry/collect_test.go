@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/storage/filesystem"
 )
 
 // everything is a grace that makes every review due, however long the test takes.
@@ -216,6 +218,95 @@ func pushUntilDone(t *testing.T, r *registry.Registry, repository oci.Repository
 	}
 }
 
+func TestCollecting_unknownBytes(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	artifact(t, r, "library/a", "v1", "needed")
+	backend, err := filesystem.New(filesystem.Config{Root: filepath.Join(h.root, "storage")})
+	require.NoError(t, err)
+	leave := func(content string) (key string) {
+		upload, err := backend.Begin(ctx)
+		require.NoError(t, err)
+		_, err = upload.Append(ctx, strings.NewReader(content))
+		require.NoError(t, err)
+		key, err = upload.Commit(ctx)
+		require.NoError(t, err)
+		require.NoError(t, upload.Close())
+		return key
+	}
+	leave("left by a crash")
+	// A client finishes its upload, which SQL did not know yet, in the moment in which its bytes are given up.
+	named := leave("named meanwhile")
+	young, err := r.GiveUpUnknown(ctx, registry.Unknown{}, h.clock.Now().Add(-time.Hour), false, func(registry.Unknown) {})
+	require.NoError(t, err)
+	require.Equal(t, [2]int64{3, 0}, [2]int64{young.Looked, young.Objects}, "an upload may be on its way")
+	h.clock.advance(48 * time.Hour)
+
+	parameters := registry.CollectionParameters{DryRun: true}
+	require.Contains(t, h.run(r, parameters), "would give up 2 with 30 B")
+	require.Equal(t, 3, h.files())
+	require.Contains(t, h.run(r, registry.CollectionParameters{}), "gave up 2 with 30 B", "the first collection looks by itself")
+	require.NoError(t, h.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteTombstones(ctx, []string{named}) }))
+	require.NoError(t, h.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		_, err := tx.PutBlob(ctx, metadata.Blob{Digest: oci.SHA256.FromString("named meanwhile"), Size: 15, StorageKey: named})
+		return errors.Join(err, tx.AddTombstones(ctx, []string{named}))
+	}))
+	h.clock.advance(time.Hour)
+	require.NoError(t, r.Sweep(ctx))
+	require.Equal(t, 2, h.files(), "what has a name stays")
+	tombstones, err := h.store.Tombstones(ctx, time.Now().Add(1000*time.Hour), -1)
+	require.NoError(t, err)
+	require.Empty(t, tombstones)
+
+	leave("left later")
+	h.clock.advance(48 * time.Hour)
+	require.NotContains(t, h.run(r, registry.CollectionParameters{}), "objects in storage", "it costs what is stored, so it is not done each time")
+	require.Contains(t, h.run(r, registry.CollectionParameters{Reconcile: new(true)}), "gave up 1 with 10 B")
+}
+
+// TestCollectGarbage_finishedTwice has a client finish an upload again, long after its blob was linked and just before it pushes the
+// manifest.
+func TestCollectGarbage_finishedTwice(t *testing.T) {
+	h := newHouse(t)
+	r := h.gateway()
+	content := "finished twice"
+	digest := oci.SHA256.FromString(content)
+	upload, err := r.StartUpload(ctx, alice, "library/a", "")
+	require.NoError(t, err)
+	var since [2]time.Time
+	for i := range since {
+		_, err = r.FinishUpload(ctx, "library/a", upload.ID, nil, strings.NewReader(content), digest)
+		require.NoError(t, err)
+		reviews, err := h.store.Reviews(ctx, time.Now().Add(time.Hour), metadata.Review{}, -1)
+		require.NoError(t, err)
+		require.Len(t, reviews, 1)
+		since[i] = reviews[0].Since
+	}
+	require.True(t, since[1].After(since[0]), "the second is a push as well")
+}
+
+// run runs a collection as a job and returns its log.
+func (h *house) run(r *registry.Registry, p registry.CollectionParameters) string {
+	h.t.Helper()
+	work := jobs.New(jobs.Options{
+		Store: h.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
+		Kinds: []jobs.Kind{registry.Collecting(r, everything)},
+	})
+	defer func() { require.NoError(h.t, work.Close()) }()
+	h.clock.advance(time.Second)
+	execution, err := work.Submit(ctx, jobs.Submission{Kind: registry.CollectionKind, Cause: jobs.CauseManual, Parameters: p})
+	require.NoError(h.t, err)
+	require.Eventually(h.t, func() bool {
+		execution, err = h.store.Execution(ctx, execution.ID)
+		return err == nil && execution.Status == metadata.StatusSuccess
+	}, 20*time.Second, 10*time.Millisecond)
+	tasks, err := h.store.Tasks(ctx, execution.ID)
+	require.NoError(h.t, err)
+	said, err := h.store.TaskLog(ctx, tasks[0].ID)
+	require.NoError(h.t, err)
+	return said
+}
+
 func TestCollecting_untagged(t *testing.T) {
 	h := newHouse(t)
 	r := h.gateway()
@@ -231,26 +322,7 @@ func TestCollecting_untagged(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.DeleteTag(ctx, alice, "library/a", oci.Reference{Digest: child}, "child"))
 
-	work := jobs.New(jobs.Options{
-		Store: h.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: []jobs.Kind{registry.Collecting(r, everything)},
-	})
-	defer func() { require.NoError(t, work.Close()) }()
-	run := func(p registry.CollectionParameters) string {
-		t.Helper()
-		h.clock.advance(time.Second)
-		execution, err := work.Submit(ctx, jobs.Submission{Kind: registry.CollectionKind, Cause: jobs.CauseManual, Parameters: p})
-		require.NoError(t, err)
-		require.Eventually(t, func() bool {
-			execution, err = h.store.Execution(ctx, execution.ID)
-			return err == nil && execution.Status == metadata.StatusSuccess
-		}, 20*time.Second, 10*time.Millisecond)
-		tasks, err := h.store.Tasks(ctx, execution.ID)
-		require.NoError(t, err)
-		said, err := h.store.TaskLog(ctx, tasks[0].ID)
-		require.NoError(t, err)
-		return said
-	}
+	run := func(p registry.CollectionParameters) string { return h.run(r, p) }
 	require.Contains(t, run(registry.CollectionParameters{DeleteUntagged: true, DryRun: true}), "would delete library/a@"+loose.String())
 	_, err = r.Manifest(ctx, "library/a", oci.Reference{Digest: loose})
 	require.NoError(t, err)

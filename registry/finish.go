@@ -22,14 +22,29 @@ func (r *Registry) FinishUpload(ctx context.Context, repository oci.Repository, 
 	if !oci.HasCode(err, oci.CodeBlobUploadUnknown) {
 		return blob, err
 	}
-	finished, readErr := r.metadata.Blob(ctx, repository, digest)
-	if readErr != nil {
+	finished, linkErr := r.linkAgain(ctx, repository, digest)
+	if linkErr != nil {
 		return blob, err
 	}
 	if body != nil {
 		_, _ = io.Copy(io.Discard, body) // what was sent again is not needed, but many clients read no answer before its end
 	}
 	return finished, nil
+}
+
+// linkAgain returns a blob that the repository has, as if it had just been pushed: garbage collection spares it for as long.
+func (r *Registry) linkAgain(ctx context.Context, repository oci.Repository, digest oci.Digest) (blob metadata.Blob, err error) {
+	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		owner, err := tx.Repository(ctx, repository)
+		if err != nil {
+			return err
+		}
+		if blob, err = tx.Blob(ctx, repository, digest); err != nil {
+			return err
+		}
+		return tx.LinkBlob(ctx, owner.ID, digest)
+	})
+	return blob, err
 }
 
 func (r *Registry) finishUpload(ctx context.Context, repository oci.Repository, id string, start *int64, body io.Reader, digest oci.Digest) (metadata.Blob, error) {

@@ -29,6 +29,7 @@ const (
 	DefaultTagCacheEntries    = 64 << 10
 	DefaultFlushInterval      = 5 * time.Second
 	DefaultSweepInterval      = time.Minute
+	DefaultTombstoneGrace     = 15 * time.Minute
 )
 
 // Options are what a [Registry] is made of. Metadata, Storage and Logger are required; what is zero has its default.
@@ -49,6 +50,9 @@ type Options struct {
 	// FlushInterval is how often counted pulls are written, SweepInterval how often what expired or was deleted is removed.
 	FlushInterval time.Duration
 	SweepInterval time.Duration
+	// TombstoneGrace is how long bytes outlive their name, for readers that were given a URL or have the name in a cache: longer than
+	// the staleness of all gateways, and than a transaction takes.
+	TombstoneGrace time.Duration
 	// Record is given the events of pulls, which are not worth a write each; it does not wait. Nil gives them to nobody.
 	Record func(event.Event)
 	// EnforceLimits tells whether projects are kept within their quotas for the moment; nil means that they are.
@@ -69,6 +73,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.TagCacheEntries, DefaultTagCacheEntries)
 	setDefault(&o.FlushInterval, DefaultFlushInterval)
 	setDefault(&o.SweepInterval, DefaultSweepInterval)
+	setDefault(&o.TombstoneGrace, DefaultTombstoneGrace)
 	if o.Record == nil {
 		o.Record = func(event.Event) {}
 	}
@@ -102,6 +107,8 @@ type Registry struct {
 	tell     func(event.Event)
 	enforce  func(ctx context.Context) bool
 
+	tombstoneGrace time.Duration
+
 	tags      *cache[tagKey, oci.Digest]
 	manifests *cache[contentKey, metadata.Manifest]
 	blobs     *cache[contentKey, metadata.Blob]
@@ -133,7 +140,10 @@ func New(options Options) *Registry {
 		expiry:   options.UploadExpiry,
 		tell:     options.Record,
 		enforce:  options.EnforceLimits,
-		tags:     newCache[tagKey](options.Staleness, options.TagCacheEntries, func(oci.Digest) int64 { return 1 }, options.Clock),
+
+		tombstoneGrace: options.TombstoneGrace,
+
+		tags: newCache[tagKey](options.Staleness, options.TagCacheEntries, func(oci.Digest) int64 { return 1 }, options.Clock),
 		manifests: newCache[contentKey](options.Staleness, options.ManifestCacheBytes, func(m metadata.Manifest) int64 {
 			return int64(len(m.Payload)) + manifestOverhead
 		}, options.Clock),

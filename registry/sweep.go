@@ -13,8 +13,8 @@ import (
 const (
 	// sweepBatch is how many rows one step of the sweep takes.
 	sweepBatch = 100
-	// tombstoneGrace is how long bytes outlive their name, for readers that were given a URL or have the name in a cache.
-	tombstoneGrace = 15 * time.Minute
+	// tombstoneBatch is how many objects one request to the storage deletes.
+	tombstoneBatch = 1000
 	// orphanAge is how long an unfinished upload of the storage outlives every row that could name it, and orphanInterval how often
 	// the storage is searched for such, which a crash leaves; on S3 that is a listing.
 	orphanAge      = 7 * 24 * time.Hour
@@ -105,15 +105,22 @@ func (r *Registry) expire(ctx context.Context, row metadata.Upload) error {
 
 func (r *Registry) sweepTombstones(ctx context.Context) error {
 	for {
-		keys, err := r.metadata.Tombstones(ctx, r.now().Add(-tombstoneGrace), sweepBatch)
+		rows, err := r.metadata.Tombstones(ctx, r.now().Add(-r.tombstoneGrace), tombstoneBatch)
 		if err != nil {
 			return fmt.Errorf("list deleted keys: %w", err)
 		}
-		if len(keys) == 0 {
+		if len(rows) == 0 {
 			return nil
 		}
-		if err := r.storage.Delete(ctx, keys); err != nil {
-			return fmt.Errorf("delete %d keys from storage: %w", len(keys), err)
+		keys, unnamed := make([]string, len(rows)), make([]string, 0, len(rows))
+		for i, row := range rows {
+			keys[i] = row.Key
+			if !row.Named {
+				unnamed = append(unnamed, row.Key)
+			}
+		}
+		if err := r.storage.Delete(ctx, unnamed); err != nil {
+			return fmt.Errorf("delete %d keys from storage: %w", len(unnamed), err)
 		}
 		err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 			return tx.DeleteTombstones(ctx, keys)

@@ -132,7 +132,8 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	}
 	s.Registries = replicate.NewRegistries(replicate.RegistriesOptions{Store: s.Store, Box: s.Box})
 	t.Cleanup(func() { require.NoError(t, s.Registries.Close()) })
-	options.Registries, options.Purges = s.Registries, s.startJobs(t)
+	options.Registries = s.Registries
+	s.startJobs(t, &options)
 	for _, change := range adjust {
 		change(&options)
 	}
@@ -144,12 +145,13 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 }
 
 // startJobs starts the work in the background.
-func (s *Server) startJobs(t testing.TB) *audit.Purges {
+func (s *Server) startJobs(t testing.TB, options *api.Options) {
 	work := jobs.New(jobs.Options{
-		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Kinds: []jobs.Kind{audit.Purging(s.Store), s.Registries.Checking()}, Poll: 10 * time.Millisecond,
+		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
+		Kinds: []jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)},
 	})
 	t.Cleanup(func() { require.NoError(t, work.Close()) })
-	return audit.NewPurges(s.Store, work)
+	options.Purges, options.Collections = work.Recurring(audit.PurgeKind), work.Recurring(registry.CollectionKind)
 }
 
 func openStore(t testing.TB, engine string) *metadata.Store {

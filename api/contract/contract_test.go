@@ -110,6 +110,7 @@ func TestContract(t *testing.T) {
 			{"content", content},
 			{"audit", audit},
 			{"registries", registries},
+			{"collections", collections},
 		} {
 			t.Run(part.name, func(t *testing.T) {
 				outer := h.t

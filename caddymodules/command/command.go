@@ -56,6 +56,7 @@ var groups = []group{
 	{"quota", "Shows and sets how much projects may store", quotaCommands},
 	{"artifact", "Lists, shows, tags, copies and deletes what is stored", artifactCommands},
 	{"audit", "Shows and purges the audit log", auditCommands},
+	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"config", "Reads and changes the configuration, exports and imports the whole", configCommands},
 }
 

@@ -125,9 +125,7 @@ func testBlobTombstones(t *testing.T, f fixture) {
 		return blob, err
 	}
 	tombstones := func() []string {
-		keys, err := f.Tombstones(ctx, time.Now().Add(time.Minute), -1)
-		require.NoError(t, err)
-		return keys
+		return f.givenUp(t)
 	}
 	first, err := put(d, "one")
 	require.NoError(t, err)
@@ -153,7 +151,7 @@ func testBlobTombstones(t *testing.T, f fixture) {
 	require.Equal(t, []string{"two", "three"}, tombstones(), "oldest first")
 	page, err := f.Tombstones(ctx, time.Now().Add(time.Minute), 1)
 	require.NoError(t, err)
-	require.Equal(t, []string{"two"}, page)
+	require.Equal(t, []metadata.Tombstone{{Key: "two"}}, page)
 	page, err = f.Tombstones(ctx, time.Now().Add(-time.Hour), 10)
 	require.NoError(t, err)
 	require.Empty(t, page)
@@ -162,6 +160,27 @@ func testBlobTombstones(t *testing.T, f fixture) {
 	})
 	require.Empty(t, tombstones())
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.AddTombstones(ctx, nil) })
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.AddTombstones(ctx, []string{"four", "one"})
+	})
+	both, err := f.Tombstones(ctx, time.Now().Add(time.Minute), -1)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []metadata.Tombstone{{Key: "four"}, {Key: "one", Named: true}}, both)
+	unknown, err := f.UnknownKeys(ctx, []string{"one", "four", "five", "six"})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"five", "six"}, unknown)
+}
+
+// givenUp returns the keys of all tombstones.
+func (f fixture) givenUp(t *testing.T) (keys []string) {
+	t.Helper()
+	rows, err := f.Tombstones(t.Context(), time.Now().Add(time.Minute), -1)
+	require.NoError(t, err)
+	for _, row := range rows {
+		keys = append(keys, row.Key)
+	}
+	return keys
 }
 
 func testManifests(t *testing.T, f fixture) {

@@ -3,12 +3,9 @@ package audit
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
-	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
@@ -31,9 +28,6 @@ const (
 	// purgeScheduled is the setting that tells that the default schedule was made once, so that nobody makes it again.
 	purgeScheduled = "audit/purge-scheduled"
 )
-
-// The schedules that have a name.
-var cadences = map[string]string{"Hourly": "0 0 * * * *", "Daily": "0 0 0 * * *", "Weekly": "0 0 0 * * 0"}
 
 // PurgeParameters say what is deleted.
 type PurgeParameters struct {
@@ -124,132 +118,9 @@ func purge(ctx context.Context, store *metadata.Store, p PurgeParameters, before
 	}
 }
 
-// Purges start, stop and schedule the deletion of old entries.
-type Purges struct {
-	store *metadata.Store
-	jobs  *jobs.Jobs
-}
-
-// NewPurges returns the purges of a store; the jobs do [Purging].
-func NewPurges(store *metadata.Store, j *jobs.Jobs) *Purges { return &Purges{store: store, jobs: j} }
-
-// Start begins a purge now.
-func (p *Purges) Start(ctx context.Context, actor event.Actor, parameters PurgeParameters) (metadata.Execution, error) {
-	if err := parameters.Check(); err != nil {
-		return metadata.Execution{}, err
-	}
-	var execution metadata.Execution
-	err := p.change(ctx, actor, event.JobStarted, func(ctx context.Context, tx *metadata.Tx) (err error) {
-		execution, err = p.jobs.Begin(ctx, tx, jobs.Submission{Kind: PurgeKind, Cause: jobs.CauseManual, Actor: actor.Name, Parameters: parameters})
-		return err
-	})
-	if err == nil {
-		p.jobs.Wake()
-	}
-	return execution, err
-}
-
-// Stop stops a purge. The error wraps [metadata.ErrNotFound] when there is none of that id.
-func (p *Purges) Stop(ctx context.Context, actor event.Actor, id int64) error {
-	if _, err := p.Get(ctx, id); err != nil {
-		return err
-	}
-	if err := p.jobs.Stop(ctx, id); err != nil {
-		return err
-	}
-	return p.change(ctx, actor, event.JobStopped, func(context.Context, *metadata.Tx) error { return nil })
-}
-
-// Get returns a purge. The error wraps [metadata.ErrNotFound] when there is none of that id.
-func (p *Purges) Get(ctx context.Context, id int64) (metadata.Execution, error) {
-	execution, err := p.store.Execution(ctx, id)
-	if err == nil && execution.Kind != PurgeKind {
-		err = metadata.ErrNotFound
-	}
-	if err != nil {
-		return metadata.Execution{}, fmt.Errorf("purge %d: %w", id, err)
-	}
-	return execution, nil
-}
-
-// List returns a page of the purges, the newest first, and the number on all pages.
-func (p *Purges) List(ctx context.Context, q metadata.Query) ([]metadata.Execution, int64, error) {
-	return p.store.Executions(ctx, PurgeKind, q)
-}
-
-// Log returns what a purge has to say.
-func (p *Purges) Log(ctx context.Context, id int64) (string, error) {
-	if _, err := p.Get(ctx, id); err != nil {
-		return "", err
-	}
-	tasks, err := p.store.Tasks(ctx, id)
-	if err != nil || len(tasks) == 0 {
-		return "", err
-	}
-	return p.store.TaskLog(ctx, tasks[0].ID)
-}
-
-// Schedule returns the schedule of purges, or [metadata.ErrNotFound].
-func (p *Purges) Schedule(ctx context.Context) (metadata.Schedule, error) {
-	return p.store.Schedule(ctx, PurgeKind, 0)
-}
-
-// SetSchedule sets when purges happen. The cadence is "Hourly", "Daily", "Weekly", whose cron may be "", or "Custom".
-func (p *Purges) SetSchedule(ctx context.Context, actor event.Actor, cadence, cron string, parameters PurgeParameters) error {
-	if err := parameters.Check(); err != nil {
-		return err
-	}
-	if cron == "" {
-		cron = cadences[cadence]
-	}
-	return p.change(ctx, actor, event.ScheduleUpdated, func(ctx context.Context, tx *metadata.Tx) error {
-		_, err := p.jobs.SetSchedule(ctx, tx, jobs.Scheduling{Kind: PurgeKind, Cadence: cadence, Cron: cron, Parameters: parameters})
-		return err
-	})
-}
-
-// RemoveSchedule ends the schedule; where there is none, nothing happens.
-func (p *Purges) RemoveSchedule(ctx context.Context, actor event.Actor) error {
-	err := p.change(ctx, actor, event.ScheduleUpdated, func(ctx context.Context, tx *metadata.Tx) error {
-		return tx.DeleteSchedule(ctx, PurgeKind, 0)
-	})
-	if errors.Is(err, metadata.ErrNotFound) {
-		return nil
-	}
-	return err
-}
-
-// ScheduleDefault makes, once in the life of a registry, the schedule that keeps the log for [DefaultRetention]. Who changes or
-// removes it has the last word.
-func (p *Purges) ScheduleDefault(ctx context.Context) error {
-	if _, err := p.store.Setting(ctx, purgeScheduled); !errors.Is(err, metadata.ErrNotFound) {
-		return err
-	}
-	return p.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		if _, err := tx.Setting(ctx, purgeScheduled); !errors.Is(err, metadata.ErrNotFound) {
-			return err
-		}
-		if err := tx.PutSetting(ctx, purgeScheduled, "true"); err != nil {
-			return err
-		}
-		_, err := p.jobs.SetSchedule(ctx, tx, jobs.Scheduling{
-			Kind: PurgeKind, Cadence: "Daily", Cron: cadences["Daily"],
-			Parameters: PurgeParameters{RetentionHours: int64(DefaultRetention / time.Hour), EventTypes: AllTypes},
-		})
-		return err
-	})
-}
-
-// change runs a transaction with the event of a change.
-func (p *Purges) change(ctx context.Context, actor event.Actor, kind event.Kind, fn func(ctx context.Context, tx *metadata.Tx) error) error {
-	return p.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		if err := fn(ctx, tx); err != nil {
-			return err
-		}
-		e := actor.Event(kind)
-		e.Subject = PurgeKind
-		return tx.AppendEvent(ctx, e)
-	})
+// SchedulePurges makes, once in the life of a registry, the schedule that keeps the log for [DefaultRetention].
+func SchedulePurges(ctx context.Context, purges *jobs.Recurring) error {
+	return purges.ScheduleDefault(ctx, purgeScheduled, "Daily", PurgeParameters{RetentionHours: int64(DefaultRetention / time.Hour), EventTypes: AllTypes})
 }
 
 // ParsePurgeParameters reads the parameters of a purge as clients send them: older ones name operations instead of types.
