@@ -116,7 +116,34 @@ func s3Transfers(b *bench) ([]finding, error) {
 		}
 		findings = append(findings, compareDirect("PUT "+work.name, work.write, w[0], w[1]))
 	}
-	return findings, nil
+	f, err := b.manifestsOnS3(streaming)
+	return append(findings, f), err
+}
+
+// manifestsOnS3 compares manifests of a Berth on S3 with those of one on a directory.
+func (b *bench) manifestsOnS3(onS3 *server) (finding, error) {
+	onDirectory, err := b.startBerth(berthOptions{})
+	if err != nil {
+		return finding{}, err
+	}
+	defer onDirectory.stop()
+	fetch := func(s *server) func() (rate, error) {
+		return func() (rate, error) { return b.fetch(s, 8, "/v2/"+repository+"/manifests/latest") }
+	}
+	for _, s := range []*server{onS3, onDirectory} {
+		if _, err := s.seed(b.ctx, "latest"); err != nil {
+			return finding{}, err
+		}
+	}
+	r, err := b.contest(fetch(onS3), fetch(onDirectory))
+	if err != nil {
+		return finding{}, err
+	}
+	return finding{
+		"manifest GET by tag, c=8, on S3", "the same as on a directory (± 10 %)",
+		fmt.Sprintf("%s × (%.0f and %.0f req/s; CPU s per 1,000: %.3f and %.3f)", ratio(r[0].perSecond, r[1].perSecond), r[0].perSecond, r[1].perSecond, r[0].cpu, r[1].cpu),
+		r[0].perSecond >= 0.9*r[1].perSecond,
+	}, nil
 }
 
 func compareDirect(what string, target float64, direct, berth rate) finding {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +78,12 @@ func scale(b *bench) ([]finding, error) {
 			reached: fmt.Sprintf("%s × the small registry's speed (%.0f and %.0f /s)", ratio(r[1].perSecond, r[0].perSecond), r[1].perSecond, r[0].perSecond),
 			met:     r[1].perSecond >= 0.85*r[0].perSecond,
 		})
+		if strings.HasSuffix(w.what, "page of 100") {
+			findings = append(findings, finding{
+				what: w.what + ", " + b.scaleName(), target: "≥ 1,000 pages/s per core",
+				reached: fmt.Sprintf("%.0f pages for a CPU second", 1000/r[1].cpu), met: r[1].cpu <= 1,
+			})
+		}
 	}
 	return findings, nil
 }
@@ -236,7 +243,40 @@ func memory(b *bench) ([]finding, error) {
 		}
 		findings = append(findings, f)
 	}
-	return findings, nil
+	f, err := b.memoryOverRequests()
+	return append(findings, f), err
+}
+
+// memoryOverRequests looks whether requests leave something behind.
+func (b *bench) memoryOverRequests() (finding, error) {
+	s, err := b.startBerth(berthOptions{})
+	if err != nil {
+		return finding{}, err
+	}
+	defer s.stop()
+	if _, err := s.seed(b.ctx, "latest"); err != nil {
+		return finding{}, err
+	}
+	pull := func(atLeast float64) (float64, error) {
+		count := 0.0
+		for count < atLeast {
+			r, err := b.fetch(s, 8, "/v2/"+repository+"/manifests/latest")
+			if err != nil {
+				return 0, err
+			}
+			count += r.perSecond * b.duration.Seconds()
+		}
+		return s.memory(), nil
+	}
+	before, err := pull(10_000)
+	if err != nil {
+		return finding{}, err
+	}
+	after, err := pull(100_000)
+	return finding{
+		"memory over 100,000 manifest GETs", "flat (± 10 %)",
+		fmt.Sprintf("%.0f MiB after the first 10,000, %.0f MiB after 100,000 more", before, after), after <= 1.1*before,
+	}, err
 }
 
 func (b *bench) memoryOf(name string, options berthOptions, perPush float64) (finding, error) {
