@@ -42,14 +42,16 @@ var mayImport = map[string][]string{
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
-	"registry/...":  {"oci", "event", "fault", "secret", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
-	"project/...":   {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
-	"replicate/...": {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
-	"notify/...":    {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
-	"health":        {},
+	"registry/...": {"oci", "event", "fault", "secret", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
+	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
+	// The proxy cache keeps what it fetches through an interface of its own.
+	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "replicate/remote"},
+	"replicate/...":   {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
+	"notify/...":      {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
+	"health":          {},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "jobs", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},
-	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "distribution/..."},
+	"distribution/...": {"oci", "event", "fault", "identity", "identity/token", "policy", "metadata", "storage", "registry", "replicate/proxy", "distribution/..."},
 	"api/apitest":      {"..."},
 	// L4: wiring sees everything.
 	"caddymodules/...": {"..."},

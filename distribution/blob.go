@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate/proxy"
 )
 
 // getBlob answers GET by redirect or from storage, and HEAD and If-None-Match without asking the storage.
@@ -19,6 +21,12 @@ func (x *exchange) getBlob() error {
 		return err
 	}
 	blob, err := x.registry.Blob(x.r.Context(), x.repository, digest)
+	var arrival *proxy.Arrival
+	if x.origin != nil && oci.HasCode(err, oci.CodeBlobUnknown) {
+		if blob, arrival, err = x.fetchBlob(digest); arrival != nil {
+			defer arrival.Close()
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -35,9 +43,14 @@ func (x *exchange) getBlob() error {
 	header["Accept-Ranges"] = byteRanges
 	header["Content-Type"] = octetStream
 	if x.r.Method == http.MethodHead {
-		header["Content-Length"] = []string{strconv.FormatInt(blob.Size, 10)}
+		if blob.Size >= 0 {
+			header["Content-Length"] = []string{strconv.FormatInt(blob.Size, 10)}
+		}
 		x.reply(http.StatusOK)
 		return nil
+	}
+	if arrival != nil {
+		return x.stream(blob, func([]registry.Range) (io.ReadSeekCloser, error) { return arrival, nil })
 	}
 	url, err := x.registry.RedirectBlob(x.r.Context(), blob)
 	if err != nil {
@@ -54,8 +67,33 @@ func (x *exchange) getBlob() error {
 	return x.streamBlob(blob)
 }
 
-// streamBlob sends the blob, or the ranges of it that are asked for.
+// fetchBlob returns what is known of a blob that the project's registry elsewhere has, and, unless nobody asked for its bytes or it is
+// here meanwhile, the blob as it arrives.
+func (x *exchange) fetchBlob(digest oci.Digest) (metadata.Blob, *proxy.Arrival, error) {
+	if x.r.Method == http.MethodHead {
+		size, err := x.origin.BlobSize(x.r.Context(), digest)
+		return metadata.Blob{Digest: digest, Size: size}, nil, err
+	}
+	arrival, err := x.origin.FetchBlob(x.r.Context(), digest)
+	if err != nil {
+		return metadata.Blob{}, nil, err
+	}
+	if arrival == nil {
+		blob, err := x.registry.Blob(x.r.Context(), x.repository, digest)
+		return blob, nil, err
+	}
+	return metadata.Blob{Digest: digest, Size: arrival.Size}, arrival, nil
+}
+
+// streamBlob sends the blob from storage.
 func (x *exchange) streamBlob(blob metadata.Blob) error {
+	return x.stream(blob, func(ranges []registry.Range) (io.ReadSeekCloser, error) {
+		return x.registry.OpenBlob(x.r.Context(), x.repository, blob, ranges)
+	})
+}
+
+// stream sends the blob, or the ranges of it that are asked for, from what open returns.
+func (x *exchange) stream(blob metadata.Blob, open func(ranges []registry.Range) (io.ReadSeekCloser, error)) error {
 	ranges, satisfiable := parseRange(x.r.Header.Get("Range"), blob.Size)
 	if !satisfiable {
 		x.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(blob.Size, 10))
@@ -64,7 +102,7 @@ func (x *exchange) streamBlob(blob metadata.Blob) error {
 			Message: fmt.Sprintf("the blob has %d bytes, and nothing of it is in range %q", blob.Size, x.r.Header.Get("Range")),
 		}
 	}
-	content, err := x.registry.OpenBlob(x.r.Context(), x.repository, blob, ranges)
+	content, err := open(ranges)
 	if err != nil {
 		return err
 	}

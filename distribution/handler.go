@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate/proxy"
 )
 
 // Observer is told of every response.
@@ -35,6 +36,8 @@ type Options struct {
 	Address   func(*http.Request) string
 	// ReadOnly tells whether nothing may be changed for the moment; nil means that everything may.
 	ReadOnly func(ctx context.Context) bool
+	// Proxy fetches what projects lack that are caches of registries elsewhere; nil knows of none.
+	Proxy *proxy.Cache
 }
 
 // Handler serves /v2.
@@ -47,6 +50,7 @@ type Handler struct {
 	requestID  func(*http.Request) string
 	address    func(*http.Request) string
 	readOnly   func(ctx context.Context) bool
+	proxy      *proxy.Cache
 	routes     table
 }
 
@@ -58,7 +62,7 @@ func (silent) Observe(string, int, int64, int64, time.Duration) {}
 func New(options Options) *Handler {
 	h := &Handler{
 		registry: options.Registry, authorizer: options.Authorizer, log: options.Logger, observer: options.Observer,
-		requestID: options.RequestID, address: options.Address, readOnly: options.ReadOnly, routes: newTable(routes), record: options.Record,
+		requestID: options.RequestID, address: options.Address, readOnly: options.ReadOnly, routes: newTable(routes), record: options.Record, proxy: options.Proxy,
 	}
 	if h.record == nil {
 		h.record = func(event.Event) {}
@@ -86,6 +90,8 @@ type exchange struct {
 	r      *http.Request
 	route  string
 	access Access
+	// origin is nil unless the repository's project is a cache of a registry elsewhere.
+	origin *proxy.Repository
 	// status is 0 until the response's header is written; in counts the body's bytes that were read.
 	status int
 	in     int64
@@ -142,7 +148,28 @@ func (x *exchange) serve() error {
 	if route.method != http.MethodGet && x.readOnly(x.r.Context()) {
 		return errReadOnly
 	}
+	if err := x.findOrigin(route); err != nil {
+		return err
+	}
 	return route.serve(x)
+}
+
+// findOrigin looks whether the repository's project is a cache of a registry elsewhere, which may know the repository by another name
+// and takes no pushes.
+func (x *exchange) findOrigin(route *route) error {
+	if x.proxy == nil || x.repository == "" {
+		return nil
+	}
+	var err error
+	x.origin, err = x.proxy.Of(x.r.Context(), x.repository)
+	if err != nil || x.origin == nil {
+		return err
+	}
+	if route.action == policy.Push {
+		return x.origin.Refusal()
+	}
+	x.repository = x.origin.Name()
+	return nil
 }
 
 // recordRefusal records that the caller may not change what they wanted to change.

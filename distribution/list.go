@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -27,7 +28,13 @@ func (x *exchange) listTags() error {
 	if err != nil {
 		return err
 	}
-	tags, more, err := x.registry.Tags(x.r.Context(), x.repository, last, n)
+	list := func(ctx context.Context, last string, n int) ([]string, bool, error) {
+		return x.registry.Tags(ctx, x.repository, last, n)
+	}
+	if x.origin != nil {
+		list = x.origin.Tags
+	}
+	tags, more, err := list(x.r.Context(), last, n)
 	if err != nil {
 		return err
 	}
@@ -76,7 +83,7 @@ func (x *exchange) listReferrers() error {
 	if !plain(artifactType) {
 		return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusBadRequest, Message: "artifactType is not a media type"}
 	}
-	referrers, next, err := x.registry.Referrers(x.r.Context(), x.repository, subject, artifactType, oci.Digest(last), max(n, 1))
+	referrers, next, err := x.referrers(subject, artifactType, oci.Digest(last), max(n, 1))
 	if err != nil {
 		return err
 	}
@@ -95,6 +102,13 @@ func (x *exchange) listReferrers() error {
 		MediaType     string           `json:"mediaType"`
 		Manifests     []oci.Descriptor `json:"manifests"`
 	}{2, oci.MediaTypeImageIndex, append([]oci.Descriptor{}, referrers...)})
+}
+
+func (x *exchange) referrers(subject oci.Digest, artifactType string, after oci.Digest, n int) ([]oci.Descriptor, oci.Digest, error) {
+	if x.origin != nil {
+		return x.origin.Referrers(x.r.Context(), subject, artifactType, after, n)
+	}
+	return x.registry.Referrers(x.r.Context(), x.repository, subject, artifactType, after, n)
 }
 
 // page reads how many entries are asked for, and after which.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
 )
@@ -25,7 +26,7 @@ func (x *exchange) getManifest() error {
 		}
 		return err
 	}
-	manifest, err := x.registry.Manifest(x.r.Context(), x.repository, reference)
+	manifest, err := x.manifest(reference)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (x *exchange) getManifest() error {
 		return nil
 	}
 	header["Content-Type"] = []string{manifest.MediaType}
-	header["Content-Length"] = []string{strconv.Itoa(len(manifest.Payload))}
+	header["Content-Length"] = []string{strconv.FormatInt(manifest.Size, 10)}
 	x.reply(http.StatusOK)
 	if x.r.Method == http.MethodHead {
 		return nil
@@ -52,6 +53,14 @@ func (x *exchange) getManifest() error {
 	// A client that does not read what it asked for is no fault.
 	_, _ = x.w.Write(manifest.Payload)
 	return nil
+}
+
+// manifest returns the manifest behind a reference.
+func (x *exchange) manifest(reference oci.Reference) (metadata.Manifest, error) {
+	if x.origin != nil {
+		return x.origin.Manifest(x.r.Context(), x.actor(), reference)
+	}
+	return x.registry.Manifest(x.r.Context(), x.repository, reference)
 }
 
 func (x *exchange) putManifest() error {

@@ -87,6 +87,9 @@ var (
 			accessory = CASE WHEN CAST($8 AS TEXT) IS NULL THEN accessory ELSE $7 END, accessory_of = COALESCE(CAST($8 AS TEXT), accessory_of),
 			icon = $9, attributes = $10
 		WHERE id = $1`)
+	forgetFacts = define("forget facts of config", `
+		UPDATE artifacts SET attributes = NULL WHERE id IN (
+			SELECT manifest_id FROM manifest_references WHERE repository_id = $1 AND digest = $2 AND kind = 'config')`)
 	markAccessory = define("mark accessory", `
 		UPDATE artifacts SET accessory = $3, accessory_of = $4
 		WHERE id = (SELECT id FROM manifests WHERE repository_id = $1 AND digest = $2) AND accessory_of IS NULL`)
@@ -308,6 +311,13 @@ func (t *Tx) putFacts(ctx context.Context, s *statement, id int64, m Manifest) e
 	f := m.Facts
 	return t.execOne(ctx, s, id, m.RepositoryID, string(list), f.Kind, f.ContentSize, f.ConfigMediaType, f.Accessory,
 		text(string(f.AccessoryOf)), text(string(f.Icon)), text(string(f.Attributes)))
+}
+
+// ForgetFactsOf has the configs of those manifests of the repository read anew that have the digest as their config: for whoever
+// stores a config after its manifest.
+func (t *Tx) ForgetFactsOf(ctx context.Context, repositoryID int64, config oci.Digest) error {
+	_, err := t.exec(ctx, forgetFacts, repositoryID, string(config))
+	return err
 }
 
 // SetFacts writes what was derived from a manifest that was stored before, with its references. What the manifest is an accessory of

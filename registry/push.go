@@ -35,6 +35,16 @@ type Pushed struct {
 // [oci.CodeNameUnknown] when the project does not exist; with [oci.CodeDenied], around a [*fault.Error] of [fault.Exceeded], when
 // it would exceed the project's quota. A missing subject is no error.
 func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push) (Pushed, error) {
+	return r.push(ctx, actor, push, checkReferences)
+}
+
+// referenceCheck refuses a manifest for what it refers to.
+type referenceCheck func(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error
+
+// sparse takes a manifest whatever it refers to.
+func sparse(context.Context, *metadata.Tx, oci.Repository, []oci.ManifestReference) error { return nil }
+
+func (r *Registry) push(ctx context.Context, actor event.Actor, push Push, check referenceCheck) (Pushed, error) {
 	algorithm := oci.SHA256
 	if push.Reference.Digest != "" {
 		algorithm = push.Reference.Digest.Algorithm()
@@ -59,15 +69,12 @@ func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push
 
 	enforce := r.enforce(ctx)
 	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags, enforce)
+		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags, check, enforce)
 	})
 	if err != nil {
 		return Pushed{}, metadataError("store manifest "+digest.String(), r.exceeded(ctx, actor, push, err))
 	}
-	select {
-	case r.pushed <- struct{}{}:
-	default:
-	}
+	r.tellPushed()
 	r.manifests.drop(contentKey{push.Repository, digest})
 	for _, tag := range tags {
 		r.tags.drop(tagKey{push.Repository, tag})
@@ -79,7 +86,15 @@ func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push
 	return pushed, nil
 }
 
-func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string, enforce bool) error {
+// tellPushed has configs read that were not read yet.
+func (r *Registry) tellPushed() {
+	select {
+	case r.pushed <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string, check referenceCheck, enforce bool) error {
 	owner, err := tx.LockRepository(ctx, repository)
 	if errors.Is(err, metadata.ErrNotFound) {
 		if owner, err = ensureRepository(ctx, tx, repository); err == nil {
@@ -89,7 +104,7 @@ func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event
 	if err != nil {
 		return err
 	}
-	if err := checkReferences(ctx, tx, repository, manifest.References); err != nil {
+	if err := check(ctx, tx, repository, manifest.References); err != nil {
 		return err
 	}
 	row := metadata.Manifest{

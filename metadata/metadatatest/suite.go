@@ -66,6 +66,8 @@ func Run(t *testing.T, engine Engine) {
 		{"Lanes", testLanes},
 		{"Tasks", testTasks},
 		{"Schedules", testSchedules},
+		{"Fetches", testFetches},
+		{"ForgetFacts", testForgetFacts},
 		{"Keys", testKeys},
 		{"Sessions", testSessions},
 		{"OIDC", testOIDC},

@@ -18,21 +18,33 @@ import (
 
 // HasBlob reports whether the repository has a blob.
 func (r *Registry) HasBlob(ctx context.Context, repository string, digest oci.Digest) (bool, error) {
-	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull)
-	response, err := r.send(ctx, http.MethodHead, r.at("v2", repository, "blobs", digest.String()), nil, nil)
-	act := "look for blob " + repository + " " + digest.String()
-	if err != nil {
-		return false, refused(act, err)
-	}
-	err = expect(response, act, http.StatusOK)
+	_, err := r.BlobSize(ctx, repository, digest)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
+// BlobSize returns the size of a blob in bytes, -1 when the registry does not tell. The error wraps [ErrNotFound] when the repository
+// does not have it.
+func (r *Registry) BlobSize(ctx context.Context, repository string, digest oci.Digest) (int64, error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull)
+	response, err := r.send(ctx, http.MethodHead, r.at("v2", repository, "blobs", digest.String()), nil, nil)
+	act := "look for blob " + repository + " " + digest.String()
+	if err != nil {
+		return 0, refused(act, err)
+	}
+	return response.ContentLength, expect(response, act, http.StatusOK)
+}
+
 // ReadBlob opens a blob from an offset on. The error wraps [ErrNotFound] when the repository does not have it.
 func (r *Registry) ReadBlob(ctx context.Context, repository string, digest oci.Digest, offset int64) (io.ReadCloser, error) {
+	content, _, err := r.OpenBlob(ctx, repository, digest, offset)
+	return content, err
+}
+
+// OpenBlob is ReadBlob that tells the size of the whole blob in bytes too, -1 when the registry does not.
+func (r *Registry) OpenBlob(ctx context.Context, repository string, digest oci.Digest, offset int64) (content io.ReadCloser, size int64, err error) {
 	act := "read blob " + repository + " " + digest.String()
 	header := http.Header{}
 	if offset > 0 {
@@ -41,19 +53,27 @@ func (r *Registry) ReadBlob(ctx context.Context, repository string, digest oci.D
 	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull)
 	response, err := r.send(ctx, http.MethodGet, r.at("v2", repository, "blobs", digest.String()), nil, header)
 	if err != nil {
-		return nil, refused(act, err)
+		return nil, 0, refused(act, err)
 	}
 	switch {
 	case response.StatusCode == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)):
-		return response.Body, nil
+		return response.Body, whole(response.ContentLength, offset), nil
 	case response.StatusCode == http.StatusOK:
 		// A registry without ranges sends all of it.
 		if _, err := io.CopyN(io.Discard, response.Body, offset); err != nil {
-			return nil, errors.Join(refused(act, err), response.Body.Close())
+			return nil, 0, errors.Join(refused(act, err), response.Body.Close())
 		}
-		return response.Body, nil
+		return response.Body, response.ContentLength, nil
 	}
-	return nil, expect(response, act)
+	return nil, 0, expect(response, act)
+}
+
+// whole is the size of what has a part of a length from an offset on to its end.
+func whole(length, offset int64) int64 {
+	if length < 0 {
+		return -1
+	}
+	return offset + length
 }
 
 // MountBlob has the registry link a blob that another of its repositories has, and reports whether it did.

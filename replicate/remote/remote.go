@@ -92,6 +92,9 @@ func New(options Options) (*Registry, error) {
 	}, nil
 }
 
+// Once returns the registry with each request sent once: for who has somebody waiting, and something better than a late answer.
+func (r *Registry) Once() *Registry { return &Registry{base: r.base, client: r.once, once: r.once} }
+
 func newClient(host string, options Options, transport http.RoundTripper) *auth.Client {
 	client := &auth.Client{
 		Client: &http.Client{Transport: transport}, Cache: auth.NewCache(), ClientID: "berth",
@@ -188,8 +191,15 @@ func (r *Registry) Manifest(ctx context.Context, repository, reference string) (
 
 // Resolve returns the digest behind a tag or digest without its manifest. The error wraps [ErrNotFound] when there is none.
 func (r *Registry) Resolve(ctx context.Context, repository, reference string) (oci.Digest, error) {
-	descriptor, err := r.repository(repository).Manifests().Resolve(ctx, reference)
-	return descriptor.Digest, refused("look for manifest "+repository+" "+reference, err)
+	descriptor, err := r.Describe(ctx, repository, reference)
+	return descriptor.Digest, err
+}
+
+// Describe returns digest, media type and size of the manifest behind a tag or digest. The error wraps [ErrNotFound] when there is
+// none.
+func (r *Registry) Describe(ctx context.Context, repository, reference string) (oci.Descriptor, error) {
+	d, err := r.repository(repository).Manifests().Resolve(ctx, reference)
+	return oci.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, refused("look for manifest "+repository+" "+reference, err)
 }
 
 // PutManifest stores a manifest under a tag, or under its digest when the reference is one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -78,4 +79,14 @@ func waitOf(response *http.Response) time.Duration {
 		return max(0, time.Until(at))
 	}
 	return 0
+}
+
+// Answer returns the status that a registry answered with, where an error is such an answer, and how long it asks to wait, 0 when it
+// does not.
+func Answer(err error) (status int, wait time.Duration, ok bool) {
+	if busy, said := errors.AsType[*busyError](err); said {
+		wait = busy.after
+	}
+	status, ok = statusOf(err)
+	return status, wait, ok
 }

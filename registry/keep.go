@@ -1,0 +1,40 @@
+package registry
+
+import (
+	"context"
+	"io"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
+)
+
+// KeepManifest stores a manifest that was fetched from a registry elsewhere, under its digest and, unless it is "", under a tag. It
+// is [Registry.PutManifest], but that what the manifest refers to comes when somebody asks for it.
+func (r *Registry) KeepManifest(ctx context.Context, actor event.Actor, repository oci.Repository, tag string, manifest metadata.Manifest) error {
+	push := Push{Repository: repository, Reference: oci.Reference{Digest: manifest.Digest}, ContentType: manifest.MediaType, Payload: manifest.Payload}
+	if tag != "" {
+		push.Tags = []string{tag}
+	}
+	_, err := r.push(ctx, actor, push, sparse)
+	return err
+}
+
+// KeepBlob stores a blob that was fetched from a registry elsewhere; the errors are those of [Registry.PutBlob]. What lists show of
+// artifacts whose config it is, is read from it.
+func (r *Registry) KeepBlob(ctx context.Context, repository oci.Repository, digest oci.Digest, body io.Reader) error {
+	if _, err := r.PutBlob(ctx, repository, digest, body); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acknowledgeTimeout)
+	defer cancel()
+	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		owner, err := tx.Repository(ctx, repository)
+		if err != nil {
+			return err
+		}
+		return tx.ForgetFactsOf(ctx, owner.ID, digest)
+	})
+	r.tellPushed()
+	return metadataError("note blob "+digest.String(), err)
+}
