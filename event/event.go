@@ -68,6 +68,9 @@ const (
 	JobStarted      Kind = "job_started"
 	JobStopped      Kind = "job_stopped"
 	ScheduleUpdated Kind = "schedule_updated"
+	// QueuePaused and QueueResumed: Subject is the kind of work whose tasks wait, or "all".
+	QueuePaused  Kind = "queue_paused"
+	QueueResumed Kind = "queue_resumed"
 
 	// ReplicationEnded, RetentionEnded and those of scans tell what came of work in the background.
 	ReplicationEnded Kind = "replication_ended"

@@ -1,6 +1,6 @@
 // Package jobs does work in the background: executions, which people start, schedules or events cause, made of tasks, which workers
 // do. SQL is the truth about all of them, so any gateway's workers can do any task, a task whose worker died is taken over, and
-// nothing that was asked for is lost. Workers of the same process are woken at once; the others look every few seconds.
+// nothing that was asked for is lost. Workers of the same process are woken at once; those of others look every few seconds.
 package jobs
 
 import (
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -53,9 +54,25 @@ type Kind struct {
 	Lanes bool
 	// Waits says that its tasks do little but wait for others, so that they do not count among [Options.Workers].
 	Waits bool
+	// Everywhere is how many tasks all processes together do at a time; 0 is no limit.
+	Everywhere int
+	// Priority says whose tasks are begun first when there are fewer workers than tasks.
+	Priority Priority
+	// Deadline is how long an attempt may take: after it the context ends, and the attempt has failed. 0 is no limit.
+	Deadline time.Duration
 	// History is how many ended executions are kept for each subject; 0 means [DefaultHistory].
 	History int
 }
+
+// Priority is how urgent a kind of work is.
+type Priority int
+
+// The priorities. What is zero is Normal.
+const (
+	Low    Priority = -1
+	Normal Priority = 0
+	High   Priority = 1
+)
 
 // Options are what [Jobs] are made of. Store and Logger are required; what is zero has its default.
 type Options struct {
@@ -67,17 +84,24 @@ type Options struct {
 	// Lease is how long after the death of its worker a task is taken over. Poll is how often due tasks are looked for that nobody
 	// in this process has told of.
 	Lease, Poll time.Duration
+	// Observe is told of each attempt that has ended: its kind, how long it took, and what came of it, "success", "error", "retry",
+	// "stopped" or "handed over". Nil tells nobody.
+	Observe func(kind, outcome string, took time.Duration)
 }
 
 // Jobs submit, run and stop executions. They are safe for concurrent use.
 type Jobs struct {
 	options Options
 	kinds   map[string]Kind
-	holder  string
-	wake    chan struct{}
+	// urgent are the names of the kinds, those first whose tasks are to begin first.
+	urgent []string
+	pool   metadata.Pool
+	wake   chan struct{}
 
 	mu      sync.Mutex
 	running map[int64]running
+	// taken is how many workers each kind has, those included that are about to begin.
+	taken map[string]int
 
 	stop    context.CancelFunc
 	workers sync.WaitGroup
@@ -95,10 +119,15 @@ func New(options Options) *Jobs {
 	options.Workers = cmp.Or(options.Workers, DefaultWorkers)
 	options.Lease = cmp.Or(options.Lease, DefaultLease)
 	options.Poll = cmp.Or(options.Poll, DefaultPoll)
+	if options.Observe == nil {
+		options.Observe = func(string, string, time.Duration) {}
+	}
+	host, _ := os.Hostname() // for people to read: none is none
 	ctx, stop := context.WithCancel(context.Background())
 	j := &Jobs{
-		options: options, kinds: map[string]Kind{}, holder: rand.Text(), wake: make(chan struct{}, 1),
-		running: map[int64]running{}, stop: stop, done: make(chan struct{}),
+		options: options, kinds: map[string]Kind{}, wake: make(chan struct{}, 1),
+		pool:    metadata.Pool{ID: rand.Text(), Host: host, PID: int64(os.Getpid()), Workers: int64(options.Workers), StartedAt: time.Now()},
+		running: map[int64]running{}, taken: map[string]int{}, stop: stop, done: make(chan struct{}),
 	}
 	for _, kind := range options.Kinds {
 		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
@@ -107,6 +136,9 @@ func New(options Options) *Jobs {
 		kind.History = cmp.Or(kind.History, DefaultHistory)
 		j.kinds[kind.Name] = kind
 	}
+	j.urgent = slices.SortedFunc(maps.Keys(j.kinds), func(a, b string) int {
+		return cmp.Or(cmp.Compare(j.kinds[b].Priority, j.kinds[a].Priority), cmp.Compare(a, b))
+	})
 	go j.dispatch(ctx)
 	return j
 }
@@ -122,6 +154,7 @@ func (j *Jobs) Close() error {
 	}
 	j.mu.Unlock()
 	j.workers.Wait()
+	j.leave()
 	return nil
 }
 
@@ -220,111 +253,5 @@ func (j *Jobs) Stop(ctx context.Context, executionID int64) error {
 			r.cancel(errStopped)
 		}
 	}
-	return nil
-}
-
-// names are those of all kinds.
-func (j *Jobs) names() []string {
-	return slices.Sorted(maps.Keys(j.kinds))
-}
-
-// dispatch fires schedules and hands out tasks.
-func (j *Jobs) dispatch(ctx context.Context) {
-	defer close(j.done)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-j.wake:
-		}
-		err := errors.Join(j.fire(ctx), j.handOut(ctx))
-		if err != nil && ctx.Err() == nil {
-			j.options.Logger.WarnContext(ctx, "work in the background rests for the moment", "error", err)
-		}
-		timer.Reset(j.options.Poll)
-	}
-}
-
-// handOut begins due tasks for as long as there are workers.
-func (j *Jobs) handOut(ctx context.Context) error {
-	for _, name := range j.names() {
-		free := j.free(name)
-		if free <= 0 {
-			continue
-		}
-		dueTasks := j.options.Store.DueTasks
-		if j.kinds[name].Lanes {
-			dueTasks = j.options.Store.DueHeads
-		}
-		due, err := dueTasks(ctx, name, time.Now(), free)
-		if err != nil {
-			return err
-		}
-		for _, task := range due {
-			if err := j.begin(ctx, j.kinds[name], task); err != nil && !errors.Is(err, metadata.ErrConflict) {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// free is how many more tasks of the kind this process may do.
-func (j *Jobs) free(kind string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	ofKind, working := 0, 0
-	for _, r := range j.running {
-		if r.task.Kind == kind {
-			ofKind++
-		}
-		if !j.kinds[r.task.Kind].Waits {
-			working++
-		}
-	}
-	free := j.kinds[kind].Concurrency - ofKind
-	if j.kinds[kind].Waits {
-		return free
-	}
-	return min(free, j.options.Workers-working)
-}
-
-// begin claims a task and does it. The error is [metadata.ErrConflict] when another was faster.
-func (j *Jobs) begin(ctx context.Context, kind Kind, task metadata.Task) error {
-	dead := task.Status == metadata.StatusRunning && task.Attempts >= kind.Attempts
-	claimed := time.Now()
-	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		taken, err := tx.ClaimTask(ctx, task, j.holder, claimed.Add(j.options.Lease))
-		if err == nil && dead {
-			err = tx.EndTask(ctx, taken, metadata.StatusError, fmt.Sprintf("its worker died at each of %d attempts", kind.Attempts))
-		}
-		if err != nil {
-			return err
-		}
-		task = taken
-		return nil
-	})
-	if err != nil || dead {
-		return err
-	}
-	// The task goes on while the dispatcher is told to end: Close cancels it with a cause of its own.
-	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.running[task.ID] = running{task, cancel}
-	if task.Stopping {
-		cancel(errStopped)
-	}
-	j.workers.Go(func() {
-		defer cancel(nil)
-		j.work(own, cancel, kind, task)
-		j.mu.Lock()
-		delete(j.running, task.ID)
-		j.mu.Unlock()
-		j.Wake()
-	})
 	return nil
 }

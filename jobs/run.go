@@ -19,6 +19,7 @@ var (
 	errStopped  = errors.New("stopped")
 	errDraining = errors.New("the gateway ends")
 	errLost     = errors.New("another worker has taken over")
+	errDeadline = errors.New("the attempt took too long")
 )
 
 // lastPause bounds the pauses between attempts, which double.
@@ -93,8 +94,14 @@ func (e permanentError) Unwrap() error { return e.error }
 
 // work does a task and writes down what came of it.
 func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Kind, task metadata.Task) {
+	began := time.Now()
 	log := newLog(j.options.Store, task.ID, j.options.Logger)
 	run := &Run{Task: task, Log: log}
+	if kind.Deadline > 0 {
+		var release context.CancelFunc
+		ctx, release = context.WithTimeoutCause(ctx, kind.Deadline, errDeadline)
+		defer release()
+	}
 	beating := make(chan struct{})
 	quiet := make(chan struct{})
 	go func() {
@@ -112,7 +119,7 @@ func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Ki
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), j.options.Lease)
 	defer done()
 	run.write(ctx, j.options.Store)
-	j.conclude(ctx, kind, task, log, err, cause)
+	j.options.Observe(kind.Name, j.conclude(ctx, kind, task, log, err, cause), time.Since(began))
 }
 
 // attempt runs the kind's function, and makes an error of a panic.
@@ -164,25 +171,29 @@ func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Ru
 	}
 }
 
-// conclude writes down what came of an attempt.
-func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log *Log, failure, cause error) {
+// conclude writes down what came of an attempt, and returns what that is called.
+func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log *Log, failure, cause error) (outcome string) {
 	status, message, due, attempts := metadata.StatusSuccess, "", time.Time{}, task.Attempts
+	if failure != nil && errors.Is(cause, errDeadline) {
+		failure = fmt.Errorf("not done within %s: %w", kind.Deadline, failure)
+	}
 	_, permanent := errors.AsType[permanentError](failure)
 	switch {
 	case failure == nil:
+		outcome = "success"
 	case errors.Is(cause, errStopped):
-		status = metadata.StatusStopped
+		outcome, status = "stopped", metadata.StatusStopped
 		log.Printf("stopped")
 	case errors.Is(cause, errDraining):
-		status, due, attempts = metadata.StatusPending, time.Now(), task.Attempts-1
+		outcome, status, due, attempts = "handed over", metadata.StatusPending, time.Now(), task.Attempts-1
 		log.Printf("the gateway ends: another goes on")
 	case permanent, task.Attempts >= kind.Attempts:
-		status, message = metadata.StatusError, failure.Error()
+		outcome, status, message = "error", metadata.StatusError, failure.Error()
 		log.Printf("failed: %v", failure)
 	default:
 		pause := min(kind.Pause<<min(task.Attempts-1, 20), lastPause)
 		pause += rand.N(pause/5 + 1) //nolint:gosec // jitter need not be secret
-		status, message, due = metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
+		outcome, status, message, due = "retry", metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
 		log.Printf("failed, and is tried again in %s: %v", pause.Round(time.Second), failure)
 	}
 	log.flush(ctx)
@@ -201,7 +212,7 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 			return tx.DeleteExecutions(ctx, execution.Kind, execution.SubjectID, kind.History)
 		})
 		if err == nil || errors.Is(err, metadata.ErrConflict) {
-			return
+			return outcome
 		}
 		pause := time.NewTimer(min(time.Duration(try)*100*time.Millisecond, 5*time.Second))
 		select {
@@ -209,7 +220,7 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 		case <-ctx.Done():
 			pause.Stop()
 			j.options.Logger.ErrorContext(ctx, "the end of a task is not written down: it will be done again", slog.Int64("task", task.ID), slog.Any("error", err))
-			return
+			return outcome
 		}
 	}
 }

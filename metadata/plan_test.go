@@ -42,6 +42,8 @@ func TestStatements_useIndexes(t *testing.T) {
 		"uploads in progress": true, "signing keys": true, "repositories of registry": true, "repositories in view": true,
 		"delete events that all have read": true, "counts of projects": true, "counts of projects in view": true, "used by all projects": true,
 		"stored": true, "search repositories": true, "search visible repositories": true,
+		// Few: what waits and what runs, by partial indexes, and the queues and pools that there are.
+		"waiting tasks": true, "running tasks": true, "paused queues": true, "pools": true, "delete old pools": true,
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"lanes": true, "open": true, "joined": true, "named": true, "m": true}

@@ -27,7 +27,9 @@ const scheduleColumns = `id, kind, subject_id, cadence, cron, parameters, next_a
 var (
 	scheduleOf   = define("schedule", `SELECT `+scheduleColumns+` FROM schedules WHERE kind = $1 AND subject_id = $2`)
 	dueSchedules = define("due schedules", `
-		SELECT `+scheduleColumns+` FROM schedules WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2`)
+		SELECT `+scheduleColumns+` FROM schedules WHERE next_at <= $1
+			AND NOT EXISTS (SELECT 1 FROM queues WHERE kind = '`+SchedulerQueue+`' AND paused)
+		ORDER BY next_at, id LIMIT $2`)
 	upsertSchedule = define("put schedule", `
 		INSERT INTO schedules (kind, subject_id, cadence, cron, parameters, next_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 		ON CONFLICT (kind, subject_id) DO UPDATE SET cadence = excluded.cadence, cron = excluded.cron, parameters = excluded.parameters,
@@ -36,6 +38,14 @@ var (
 	advanceSchedule = define("advance schedule", `UPDATE schedules SET next_at = $3 WHERE id = $1 AND next_at = $2`)
 	deleteSchedule  = define("delete schedule", `DELETE FROM schedules WHERE kind = $1 AND subject_id = $2`)
 )
+
+var scheduleListing = &listing[Schedule]{
+	name: "schedules", columns: scheduleColumns, from: "schedules", order: "id", scan: scanSchedule,
+	fields: map[string]field{
+		"id": {"id", numberField}, "vendor_type": {"kind", textField}, "vendor_id": {"subject_id", numberField}, "cron": {"cron", textField},
+		"update_time": {"updated_at", momentField},
+	},
+}
 
 func scanSchedule(r row, s *Schedule) error {
 	return r.Scan(&s.ID, &s.Kind, &s.SubjectID, &s.Cadence, &s.Cron, &s.Parameters, moment{&s.NextAt}, moment{&s.CreatedAt}, moment{&s.UpdatedAt})
@@ -46,7 +56,17 @@ func (r Reader) Schedule(ctx context.Context, kind string, subjectID int64) (Sch
 	return one(ctx, r, scheduleOf, scanSchedule, kind, subjectID)
 }
 
-// DueSchedules returns up to n schedules whose next time has come.
+// Schedules returns a page of all schedules and the number on all pages.
+func (r Reader) Schedules(ctx context.Context, q Query) ([]Schedule, int64, error) {
+	total, err := scheduleListing.count(ctx, r, q, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	page, err := scheduleListing.page(ctx, r, q, "")
+	return page, total, err
+}
+
+// DueSchedules returns up to n schedules whose next time has come; none while [SchedulerQueue] is paused.
 func (r Reader) DueSchedules(ctx context.Context, at time.Time, n int) ([]Schedule, error) {
 	return all(ctx, r, dueSchedules, scanSchedule, micros(at), limit(n))
 }

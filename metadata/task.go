@@ -40,7 +40,7 @@ var (
 	taskByID         = define("task", `SELECT `+taskColumns+` FROM tasks WHERE id = $1`)
 	tasksOfExecution = define("tasks", `SELECT `+taskColumns+` FROM tasks WHERE execution_id = $1 ORDER BY id`)
 	dueTasks         = define("due tasks", `
-		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3`)
+		SELECT `+taskColumns+` FROM tasks WHERE ended_at IS NULL AND kind = $1 AND due_at <= $2`+notPaused+` ORDER BY due_at, id LIMIT $3`)
 	// The first task of each lane, of which there are few, however many wait behind them.
 	dueHeads = define("due heads of lanes", `
 		WITH RECURSIVE lanes (called) AS (
@@ -50,7 +50,9 @@ var (
 		)
 		SELECT `+taskColumns+` FROM lanes
 		JOIN tasks ON id = (SELECT MIN(h.id) FROM tasks h WHERE h.ended_at IS NULL AND h.kind = $1 AND h.lane = lanes.called)
-		WHERE due_at <= $2 ORDER BY due_at, id LIMIT $3`)
+		WHERE due_at <= $2`+notPaused+` ORDER BY due_at, id LIMIT $3`)
+	dueTask = define("due task", `
+		SELECT `+taskColumns+` FROM tasks WHERE id = $1 AND ended_at IS NULL AND due_at <= $2`+notPaused)
 	insertTask = define("create task", `
 		INSERT INTO tasks (execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, lane)
 		VALUES ($1, $2, 'Pending', '', $3, 0, '', FALSE, $4, $5, $5, NULLIF(CAST($6 AS TEXT), '')) RETURNING `+taskColumns)
@@ -66,6 +68,10 @@ var (
 	endTask = define("end task", `
 		UPDATE tasks SET status = $4, message = $5, updated_at = $6, ended_at = $6
 		WHERE id = $1 AND holder = $2 AND attempts = $3 AND ended_at IS NULL`)
+	stoppingTasks = define("stopping tasks", `SELECT id FROM tasks WHERE stopping AND ended_at IS NULL AND holder = $1`)
+	stopTask      = define("stop task", `UPDATE tasks SET stopping = TRUE, updated_at = $2 WHERE id = $1 AND ended_at IS NULL`)
+	stopIdleTask  = define("stop a task that does not run", `
+		UPDATE tasks SET status = 'Stopped', ended_at = $2 WHERE id = $1 AND ended_at IS NULL AND status <> 'Running'`)
 	stopTasks = define("stop tasks", `UPDATE tasks SET stopping = TRUE, updated_at = $2 WHERE execution_id = $1 AND ended_at IS NULL`)
 	stopIdle  = define("stop tasks that do not run", `
 		UPDATE tasks SET status = 'Stopped', ended_at = $2 WHERE execution_id = $1 AND ended_at IS NULL AND status <> 'Running'`)
@@ -101,6 +107,16 @@ func (r Reader) DueTasks(ctx context.Context, kind string, at time.Time, n int) 
 // DueHeads is DueTasks for a kind whose tasks are in lanes: none is among them that has one before it in its lane which has not ended.
 func (r Reader) DueHeads(ctx context.Context, kind string, at time.Time, n int) ([]Task, error) {
 	return all(ctx, r, dueHeads, scanTask, kind, micros(at), limit(n))
+}
+
+// DueTask returns a task that may be begun at the time, or [ErrNotFound].
+func (r Reader) DueTask(ctx context.Context, id int64, at time.Time) (Task, error) {
+	return one(ctx, r, dueTask, scanTask, id, micros(at))
+}
+
+// StoppingTasks returns the ids of the holder's tasks that are to stop.
+func (r Reader) StoppingTasks(ctx context.Context, holder string) ([]int64, error) {
+	return all(ctx, r, stoppingTasks, value[int64], holder)
 }
 
 // CreateTask adds a task to an execution and returns the row. One without a time is due at once.
@@ -167,6 +183,36 @@ func (t *Tx) EndTask(ctx context.Context, task Task, status Status, message stri
 		return err
 	}
 	return t.settleExecution(ctx, task.ExecutionID)
+}
+
+// StopTask ends a task that does not run and asks one that runs to stop. It returns [ErrNotFound].
+func (t *Tx) StopTask(ctx context.Context, id int64) error {
+	task, err := t.Task(ctx, id)
+	if err == nil {
+		_, err = one(ctx, t.Reader, lockExecution, value[int64], task.ExecutionID)
+	}
+	if err != nil {
+		return fmt.Errorf("task %d: %w", id, err)
+	}
+	at := micros(now())
+	if _, err := t.exec(ctx, stopTask, id, at); err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, stopIdleTask, id, at); err != nil {
+		return err
+	}
+	return t.settleExecution(ctx, task.ExecutionID)
+}
+
+// StopWaiting ends the tasks of an execution that do not run; those that run go on. It returns [ErrNotFound].
+func (t *Tx) StopWaiting(ctx context.Context, id int64) error {
+	if _, err := one(ctx, t.Reader, lockExecution, value[int64], id); err != nil {
+		return fmt.Errorf("execution %d: %w", id, err)
+	}
+	if _, err := t.exec(ctx, stopIdle, id, micros(now())); err != nil {
+		return err
+	}
+	return t.settleExecution(ctx, id)
 }
 
 // StopExecution ends the tasks that do not run and asks those that run to stop. It returns [ErrNotFound].

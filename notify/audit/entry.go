@@ -73,6 +73,8 @@ var mappings = byKind([]mapping{
 	{event.WebhookCreated, Type{"create", "webhook"}, subject, done},
 	{event.WebhookUpdated, Type{"update", "webhook"}, subject, done},
 	{event.WebhookDeleted, Type{"delete", "webhook"}, subject, done},
+	{event.QueuePaused, Type{"pause", "job-queue"}, subject, done},
+	{event.QueueResumed, Type{"resume", "job-queue"}, subject, done},
 	{event.RobotCreated, Type{"create", "robot"}, subject, done},
 	{event.RobotUpdated, Type{"update", "robot"}, subject, done},
 	{event.RobotDeleted, Type{"delete", "robot"}, subject, done},
