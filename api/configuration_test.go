@@ -34,7 +34,8 @@ func TestConfigurations(t *testing.T) {
 		return items
 	}
 	items := read("/configurations")
-	require.Len(t, items, 57-3+1, "all but the passwords, and the schedule of scans")
+	require.Len(t, items, 57-3+1+1, "all but the passwords, and the schedule of scans, and one without its value")
+	require.Equal(t, item{"", true}, items["uaa_client_secret"])
 	require.Equal(t, item{"ldap_auth", false}, items["auth_mode"])
 	require.Equal(t, item{float64(30), true}, items["token_expiration"])
 	require.Equal(t, item{false, true}, items["read_only"])
@@ -49,6 +50,7 @@ func TestConfigurations(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(1152921504606846975), values.Number(setting.StoragePerProject), "to the last digit")
 	require.Equal(t, "hush", values.Text(setting.OIDCClientSecret))
+	require.Equal(t, item{"", true}, items["uaa_client_secret"])
 
 	requireRefusal(t, admin.Do(t, http.MethodPut, "/configurations", `{"auth_mode":"db_auth","session_timeout":5}`), http.StatusForbidden, "FORBIDDEN")
 	for _, bad := range []string{`{"session_timeout":5,"ldap_scope":3}`, `{"session_timeout":5,"token_expiration":0}`, `{"session_timeout":5,"read_only":{}}`, `[]`, `"x"`, ``, `{"session_timeout":`} {

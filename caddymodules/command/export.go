@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-registry/berth/setting"
 )
 
 // label is a label as the API returns it.
@@ -143,6 +145,10 @@ func present(c *call) (*presence, error) {
 	if p.values, err = readConfig(c); err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(p.values, func(name string, _ configValue) bool {
+		key, known := setting.Find(name)
+		return known && key.Kind == setting.Secret // one of them is answered, without its value
+	})
 	p.document.Settings = map[string]any{}
 	for key, value := range p.values {
 		if value.Editable {
