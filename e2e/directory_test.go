@@ -1,10 +1,8 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,8 +14,6 @@ import (
 
 	"github.com/berth-registry/berth/e2e/harness"
 	"github.com/berth-registry/berth/identity/ldap/ldaptest"
-	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/sqlite"
 )
 
 // TestDirectory_groupsPush has people of a company's directory push and pull by the role of a group that their group is in.
@@ -46,8 +42,8 @@ settings {
 	gateway := harness.Start(t, stack)
 	gateway.AddUser("dora", "dora-S3cret-of-hers")
 	gateway.AddProject("engines", false)
-	api(t, gateway.Admin(), http.MethodPost, "/api/v2.0/usergroups", `{"group_name":"engineers","group_type":1,"ldap_group_dn":"cn=engineering,ou=groups,dc=example,dc=org"}`, http.StatusCreated)
-	addGroup(t, gateway, stack, "engines", 1)
+	_, err := gateway.CommandWith("", "member", "add", "engines", "cn=engineering,ou=groups,dc=example,dc=org", "developer", "--group", "ldap")
+	require.NoError(t, err)
 
 	clients := map[string]*session{}
 	for _, name := range []string{"alice", "bob", "carol", "root"} {
@@ -70,6 +66,11 @@ settings {
 	require.Equal(t, pushed, strings.TrimSpace(bob.run("skopeo", inspect(bob)...)))
 	carol.fails("skopeo", inspect(carol)...)
 	carol.fails("skopeo", append(push, "carol:"+carol.password, image, reference)...)
+	alice.startDocker()
+	alice.dockerPush("engines/docker")
+	carol.environ = append(carol.environ, alice.environ[len(alice.environ)-1]) // the same daemon
+	carol.runWith(carol.password, "docker", "login", gateway.Host(), "-u", "carol", "--password-stdin")
+	carol.fails("docker", "pull", gateway.Host()+"/engines/docker:v1")
 
 	// The group of the administrators makes one.
 	root := gateway.As("root", clients["root"].password)
@@ -110,22 +111,4 @@ func api(t *testing.T, client *harness.Client, method, path, body string, expect
 	said, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return string(said)
-}
-
-// addGroup makes a group a developer of a project.
-func addGroup(t *testing.T, gateway *harness.Gateway, stack *harness.Stack, project string, group int64) {
-	t.Helper()
-	gateway.Stop()
-	store, err := sqlite.Open(t.Context(), filepath.Join(stack.Directory, "berth.db"), slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	require.NoError(t, store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
-		row, err := tx.Project(ctx, project)
-		if err != nil {
-			return err
-		}
-		_, err = tx.SetMember(ctx, metadata.Member{ProjectID: row.ID, GroupID: group, RoleID: 2})
-		return err
-	}))
-	require.NoError(t, store.Close())
-	gateway.Launch()
 }

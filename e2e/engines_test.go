@@ -15,8 +15,9 @@ import (
 	"github.com/berth-registry/berth/e2e/harness"
 )
 
-// dockerClient runs a daemon of its own beside whatever the machine has.
-func dockerClient(s *session) {
+// startDocker runs a daemon of its own beside whatever the machine has; it trusts the gateway.
+func (s *session) startDocker() {
+	s.Helper()
 	require.Zero(s, os.Getuid(), "dockerd runs as root only")
 	socket := "unix://" + s.path("s")
 	trusted := s.certificates("/etc/docker/certs.d")
@@ -26,7 +27,25 @@ func dockerClient(s *session) {
 		"--bridge=none", "--data-root", s.path("g"), "--exec-root", s.path("x"), "--pidfile", s.path("p"), "-H", socket)
 	s.environ = append(s.environ, "DOCKER_HOST="+socket)
 	awaitTool(s, daemon, "docker", "version")
+}
 
+// dockerPush logs in, pushes an image to a repository under the tag v1, pulls it again and logs out.
+func (s *session) dockerPush(repository string) {
+	s.Helper()
+	reference := s.gateway.Host() + "/" + repository + ":v1"
+	s.runWith(s.password, "docker", "login", s.gateway.Host(), "-u", s.user, "--password-stdin")
+	s.run("docker", "import", rootfs(s.T), reference)
+	pushed := sha256Pattern.FindString(afterLast(s.run("docker", "push", reference), "digest: "))
+	manifest, err := s.gateway.Admin().Manifest(s.Context(), repository, "v1")
+	require.NoError(s, err)
+	require.Equal(s, harness.Describe("", manifest).Digest, pushed)
+	s.run("docker", "rmi", reference)
+	require.Contains(s, s.run("docker", "pull", reference), "Digest: "+pushed)
+	s.run("docker", "logout", s.gateway.Host())
+}
+
+func dockerClient(s *session) {
+	s.startDocker()
 	reference := s.reference("docker", "v1")
 	s.run("docker", "import", rootfs(s.T), reference)
 	_, err := harness.Run(s.Context(), s.environ, "wrong", harness.Tool(s.T, "docker"), "login", s.gateway.Host(), "-u", s.user, "--password-stdin")

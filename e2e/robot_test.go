@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,17 +32,23 @@ func TestRobots_pushAndPull(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(made), &token))
 
 	directory := shortDirectory(t)
+	environ := []string{"HOME=" + directory, "XDG_RUNTIME_DIR=" + directory, "DOCKER_CONFIG=" + filepath.Join(directory, "docker"), "SSL_CERT_FILE=" + gateway.CA()}
 	login := func(user, password string) *session {
-		return &session{
-			T: t, gateway: gateway, directory: directory, user: user, password: password,
-			environ: []string{"HOME=" + directory, "XDG_RUNTIME_DIR=" + directory, "DOCKER_CONFIG=" + filepath.Join(directory, "docker")},
-		}
+		return &session{T: t, gateway: gateway, directory: directory, user: user, password: password, environ: environ}
 	}
 	image := harness.NewImage(50, 1000)
 	require.NoError(t, gateway.Admin().Push(t.Context(), "library/base", "v1", image))
 	for i, name := range []string{robot.Name, "robot-team+ci"} {
 		login(name, robot.Secret).copyTo(fmt.Sprintf("team/app%d", i))
+		login(name, robot.Secret).craneTo(fmt.Sprintf("team/crane%d", i))
 	}
+	docker := login(robot.Name, robot.Secret)
+	docker.startDocker()
+	environ = docker.environ // with the daemon
+	for i, name := range []string{robot.Name, "robot-team+ci"} {
+		login(name, robot.Secret).dockerPush(fmt.Sprintf("team/docker%d", i))
+	}
+	require.Contains(t, docker.fails("docker", "pull", gateway.Host()+"/team/docker0:v1"), "unauthorized", "after logging out")
 	reader := login("clara", token.Secret)
 	require.Contains(t, reader.inspect("team/app0"), "team/app0")
 	reader.refuses("team/app2")
@@ -51,6 +58,19 @@ func TestRobots_pushAndPull(t *testing.T) {
 	login(robot.Name, robot.Secret).refuses("team/app3")
 	api(t, clara, http.MethodDelete, fmt.Sprintf("/api/v2.0/users/current/tokens/%d", token.ID), "", http.StatusOK)
 	api(t, gateway.As("clara", token.Secret), http.MethodGet, "/api/v2.0/users/current", "", http.StatusUnauthorized)
+}
+
+// craneTo logs in with crane, pushes an image and pulls it again.
+func (s *session) craneTo(repository string) {
+	s.Helper()
+	reference := s.gateway.Host() + "/" + repository + ":v1"
+	s.run("crane", "auth", "login", s.gateway.Host(), "-u", s.user, "-p", s.password)
+	pushed := sha256Pattern.FindString(s.run("crane", "append", "--oci-empty-base", "--new_layer", rootfs(s.T), "--new_tag", reference))
+	require.Equal(s, pushed, strings.TrimSpace(s.run("crane", "digest", reference)))
+	s.run("crane", "validate", "--remote", reference)
+	require.Contains(s, s.run("crane", "ls", s.gateway.Host()+"/"+repository), "v1")
+	s.run("crane", "auth", "logout", s.gateway.Host())
+	s.fails("crane", "digest", reference)
 }
 
 // copyTo copies the image of the public project into a repository.
