@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
 	// The proxy cache keeps what it fetches through an interface of its own.
 	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "replicate/remote"},
-	"replicate/...":   {"oci", "event", "fault", "secret", "setting", "outbound", "metadata", "jobs", "replicate/..."},
+	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},
 	"notify/...":      {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
 	"health":          {},
 	// L3: faces see use cases.

@@ -63,6 +63,8 @@ type Options struct {
 	Purges, Collections *jobs.Recurring
 	// Registries are those elsewhere.
 	Registries *replicate.Registries
+	// Replication says what is copied to and from them.
+	Replication *replicate.Policies
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
 	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme

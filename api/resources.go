@@ -30,6 +30,7 @@ func (a *API) resources() [][]Route {
 		a.permissionRoutes(),
 		a.accessTokenRoutes(),
 		a.registryRoutes(),
+		a.replicationRoutes(),
 	}
 }
 

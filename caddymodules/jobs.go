@@ -4,20 +4,32 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/berth-registry/berth/caddymodules/thisregistry"
+	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
+	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate"
+	"github.com/berth-registry/berth/setting"
 )
 
 // openJobs starts the work in the background.
-func (s *services) openJobs(ctx context.Context, store *metadata.Store, content *registry.Registry) error {
-	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: []jobs.Kind{
+func (s *services) openJobs(ctx context.Context, store *metadata.Store, content *registry.Registry, configuration *setting.Settings) error {
+	s.replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: store, Registries: s.registries, Local: thisregistry.New(thisregistry.Options{
+		Store: store, Registry: content, Projects: project.New(project.Options{Store: store, Settings: configuration}),
+	})})
+	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: append([]jobs.Kind{
 		audit.Purging(store),
 		s.registries.Checking(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
-	}})
+	}, s.replication.Kinds()...)})
 	s.onClose(s.jobs.Close)
+	s.replication.Bind(s.jobs)
+	s.run(follow.New(follow.Options{
+		Store: store, Name: replicate.Follower, Handle: s.replication.Handle, Written: s.replication.Written, Logger: s.logger,
+	}).Run)
 	if err := audit.SchedulePurges(ctx, s.jobs.Recurring(audit.PurgeKind)); err != nil {
 		return fmt.Errorf("schedule the purge of the audit log: %w", err)
 	}

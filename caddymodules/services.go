@@ -46,6 +46,7 @@ type services struct {
 	keys         http.Handler
 	recorder     *audit.Recorder
 	registries   *replicate.Registries
+	replication  *replicate.Policies
 	jobs         *jobs.Jobs
 
 	closers []func() error
@@ -112,7 +113,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		metrics.unfollow(content)
 		return content.Close()
 	})
-	if err := s.openJobs(ctx, store, content); err != nil {
+	if err := s.openJobs(ctx, store, content, configuration); err != nil {
 		return nil, err
 	}
 	s.system = api.System{
@@ -192,8 +193,8 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
-		Registries: s.registries,
-		Users:      users, Groups: groups, LDAP: company,
+		Registries: s.registries, Replication: s.replication,
+		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,

@@ -86,6 +86,7 @@ func (x *exchange) putManifest() error {
 	}
 	pushed, err := x.registry.PutManifest(x.r.Context(), x.actor(), registry.Push{
 		Repository: x.repository, Reference: reference, Tags: tags, ContentType: x.r.Header.Get("Content-Type"), Payload: payload,
+		Sparse: x.r.Header.Get(oci.SparseIndexHeader) == "true",
 	})
 	if err != nil {
 		return err

@@ -224,3 +224,6 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 		}
 	}
 }
+
+// Stopped reports whether the context of a task ended because somebody has stopped it.
+func Stopped(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errStopped) }

@@ -148,3 +148,60 @@ func (t *Tx) UpdateReplicationPolicy(ctx context.Context, v ReplicationPolicy) e
 func (t *Tx) DeleteReplicationPolicy(ctx context.Context, id int64) error {
 	return t.execOne(ctx, deleteReplicationPolicy, id)
 }
+
+var (
+	activeExecutions = define("active executions", `
+		SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NULL ORDER BY id`)
+	countTasks = define("count tasks", `
+		SELECT execution_id, status, COUNT(*) FROM tasks
+		WHERE execution_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json})) AND kind = $2 GROUP BY execution_id, status`)
+)
+
+var taskListing = &listing[Task]{
+	name: "list tasks", columns: taskColumns, from: "tasks", order: "id", scan: scanTask,
+	fields: map[string]field{
+		"id": {"id", numberField}, "status": {"status", textField}, "parameters": {"parameters", textField},
+		"start_time": {"started_at", momentField}, "creation_time": {"created_at", momentField},
+	},
+}
+
+// ActiveExecutions returns the ids of the executions of a kind and subject that have not ended.
+func (r Reader) ActiveExecutions(ctx context.Context, kind string, subjectID int64) ([]int64, error) {
+	return all(ctx, r, activeExecutions, value[int64], kind, subjectID)
+}
+
+// ListTasks returns a page of an execution's tasks of a kind, in the order of their ids unless the query orders otherwise, and the
+// number on all pages.
+func (r Reader) ListTasks(ctx context.Context, executionID int64, kind string, q Query) ([]Task, int64, error) {
+	const where = "execution_id = $1 AND kind = $2"
+	total, err := taskListing.count(ctx, r, q, where, executionID, kind)
+	if err != nil {
+		return nil, 0, err
+	}
+	page, err := taskListing.page(ctx, r, q, where, executionID, kind)
+	return page, total, err
+}
+
+// counted is a row of countTasks.
+type counted struct {
+	executionID int64
+	status      Status
+	n           int64
+}
+
+// CountTasks returns how many tasks of a kind each of the executions has, by status.
+func (r Reader) CountTasks(ctx context.Context, kind string, executions []int64) (map[int64]map[Status]int64, error) {
+	ids, err := idList(executions)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := all(ctx, r, countTasks, func(r row, c *counted) error { return r.Scan(&c.executionID, &c.status, &c.n) }, ids, kind)
+	counts := map[int64]map[Status]int64{}
+	for _, c := range rows {
+		if counts[c.executionID] == nil {
+			counts[c.executionID] = map[Status]int64{}
+		}
+		counts[c.executionID][c.status] = c.n
+	}
+	return counts, err
+}

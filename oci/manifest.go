@@ -98,6 +98,10 @@ type document struct {
 	Annotations   map[string]string `json:"annotations"`
 }
 
+// SparseIndexHeader is the header of a push, "true", by which Berth takes an index that lists manifests which the repository does not
+// have: a copy of some of its platforms.
+const SparseIndexHeader = "Berth-Sparse-Index"
+
 // ParseManifest reads a manifest that was pushed with a Content-Type. A manifest of an unknown media type must still be a
 // JSON object; its descriptors under the well-known keys are read and its other fields kept as they are.
 //

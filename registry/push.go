@@ -20,6 +20,8 @@ type Push struct {
 	Tags        []string
 	ContentType string
 	Payload     []byte
+	// Sparse takes an index that lists manifests which the repository does not have: a copy of some of its platforms.
+	Sparse bool
 }
 
 // Pushed is what a manifest push has made.
@@ -35,7 +37,11 @@ type Pushed struct {
 // [oci.CodeNameUnknown] when the project does not exist; with [oci.CodeDenied], around a [*fault.Error] of [fault.Exceeded], when
 // it would exceed the project's quota. A missing subject is no error.
 func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push) (Pushed, error) {
-	return r.push(ctx, actor, push, checkReferences)
+	check := checkReferences
+	if push.Sparse {
+		check = checkBlobs
+	}
+	return r.push(ctx, actor, push, check)
 }
 
 // referenceCheck refuses a manifest for what it refers to.
@@ -161,6 +167,12 @@ func (r *Registry) moveTag(ctx context.Context, tx *metadata.Tx, pushed event.Ev
 		}
 	}
 	return tx.AppendEvent(ctx, moved)
+}
+
+// checkBlobs is checkReferences for an index that may lack manifests which it lists.
+func checkBlobs(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error {
+	blobs := slices.DeleteFunc(slices.Clone(references), func(r oci.ManifestReference) bool { return r.Kind == oci.ReferenceManifest })
+	return checkReferences(ctx, tx, repository, blobs)
 }
 
 // checkReferences refuses a manifest that refers to what the repository does not have, and names all of it.

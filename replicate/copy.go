@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -43,29 +45,48 @@ const DefaultTransfers = 4
 type CopierOptions struct {
 	Source      Source
 	Destination Destination
-	// Transfers is how many blobs move at once; 0 means [DefaultTransfers].
-	Transfers int64
-	// BytesPerSecond bounds all transfers together; 0 does not.
-	BytesPerSecond int64
+	// Shared is what copiers of the same two registries have in common; nil makes one with the defaults.
+	Shared *Shared
 	// Override moves tags of the destination that stand for something else.
 	Override bool
 	// Platforms, when there are any, are those of an index's images that are copied; the index stays as it is and lists the others
 	// all the same.
 	Platforms []oci.Platform
+	// Find, when it is set, names a repository of the destination that has a blob, "" for none that is known.
+	Find func(ctx context.Context, digest oci.Digest) (string, error)
 	// Log is told what happens, a line each, for people; nil tells nobody.
 	Log func(line string)
 }
 
-// Copier copies artifacts from one registry to another. It moves each blob once, however many artifacts have it and however many
-// are copied at once. Its methods may be called from many goroutines.
-type Copier struct {
-	options CopierOptions
+// Shared is what copiers between the same two registries have in common: which blobs have been moved, how many move at once, and how
+// fast.
+type Shared struct {
 	turns   *semaphore.Weighted
 	limiter *rate.Limiter // nil without a limit
 
 	mu    sync.Mutex
 	moved map[oci.Digest]*movement
-	sent  atomic.Int64
+}
+
+// NewShared returns it for copiers that move so many blobs at once, 0 for [DefaultTransfers], and all together so many bytes each
+// second, 0 for no limit.
+func NewShared(transfers, bytesPerSecond int64) *Shared {
+	if transfers == 0 {
+		transfers = DefaultTransfers
+	}
+	s := &Shared{turns: semaphore.NewWeighted(transfers), moved: map[oci.Digest]*movement{}}
+	if bytesPerSecond > 0 {
+		s.limiter = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
+	}
+	return s
+}
+
+// Copier copies artifacts from one registry to another. It moves each blob once, however many artifacts have it and however many
+// are copied at once. Its methods may be called from many goroutines.
+type Copier struct {
+	*Shared
+	options CopierOptions
+	sent    atomic.Int64
 }
 
 // movement is a blob on its way to the destination, or there.
@@ -81,17 +102,13 @@ const burst = 1 << 20
 
 // NewCopier returns a copier.
 func NewCopier(options CopierOptions) *Copier {
-	if options.Transfers == 0 {
-		options.Transfers = DefaultTransfers
+	if options.Shared == nil {
+		options.Shared = NewShared(0, 0)
 	}
 	if options.Log == nil {
 		options.Log = func(string) {}
 	}
-	c := &Copier{options: options, turns: semaphore.NewWeighted(options.Transfers), moved: map[oci.Digest]*movement{}}
-	if options.BytesPerSecond > 0 {
-		c.limiter = rate.NewLimiter(rate.Limit(options.BytesPerSecond), burst)
-	}
-	return c
+	return &Copier{Shared: options.Shared, options: options}
 }
 
 // Sent returns how many bytes of blobs have been sent to the destination, those that were sent again too.
@@ -111,7 +128,7 @@ const (
 )
 
 // Copy copies the artifact that a reference of the source's repository names, with all that it lists and all that is attached to
-// any of it, and gives it the same reference in a repository of the destination.
+// any of it, and gives it the same reference in a repository of the destination. A tag that moves at the source meanwhile is followed.
 func (c *Copier) Copy(ctx context.Context, from, reference, to string) (Outcome, error) {
 	manifest, err := c.options.Source.Manifest(ctx, from, reference)
 	if err != nil {
@@ -129,15 +146,27 @@ func (c *Copier) Copy(ctx context.Context, from, reference, to string) (Outcome,
 	if there == manifest.Digest {
 		c.logf("%s %s: the destination has %s already", to, reference, there)
 		a.visited[manifest.Digest] = true
-		return Present, a.attachments(ctx, manifest.Digest)
+		return Present, a.allAttachments(ctx, manifest)
 	}
-	if err := a.tree(ctx, manifest); err != nil {
-		return "", fmt.Errorf("copy %s %s: %w", from, reference, err)
-	}
-	if reference != manifest.Digest.String() {
-		if err := c.options.Destination.PutManifest(ctx, to, reference, manifest); err != nil {
+	for {
+		if err := a.tree(ctx, &manifest); err != nil {
+			return "", fmt.Errorf("copy %s %s: %w", from, reference, err)
+		}
+		if reference == manifest.Digest.String() {
+			break
+		}
+		now, err := c.options.Source.Manifest(ctx, from, reference)
+		if err != nil {
 			return "", err
 		}
+		if now.Digest == manifest.Digest {
+			if err := c.options.Destination.PutManifest(ctx, to, reference, manifest); err != nil {
+				return "", err
+			}
+			break
+		}
+		c.logf("%s %s: the source has moved it to %s meanwhile", from, reference, now.Digest)
+		manifest = now
 	}
 	c.logf("%s %s: copied %s", to, reference, manifest.Digest)
 	return Copied, a.attachments(ctx, manifest.Digest)
@@ -152,8 +181,9 @@ type artifactCopy struct {
 	visited  map[oci.Digest]bool
 }
 
-// tree copies what a manifest refers to and then the manifest, by its digest, so that nothing there ever lacks a part.
-func (a *artifactCopy) tree(ctx context.Context, manifest remote.Manifest) error {
+// tree copies what a manifest refers to and then the manifest, by its digest, so that nothing there ever lacks a part. It notes in the
+// manifest when a part is left out on purpose.
+func (a *artifactCopy) tree(ctx context.Context, manifest *remote.Manifest) error {
 	if a.visited[manifest.Digest] {
 		return nil
 	}
@@ -179,38 +209,58 @@ func (a *artifactCopy) tree(ctx context.Context, manifest remote.Manifest) error
 			blobs.Go(func() error { return a.blob(transferCtx, reference.Descriptor) })
 		case !a.wanted(reference.Descriptor, parsed):
 			a.logf("manifest %s: left out, it is for %s", reference.Descriptor.Digest, platformName(reference.Descriptor.Platform))
+			manifest.Sparse = true
 		default:
-			if err := a.child(ctx, reference.Descriptor.Digest); err != nil {
+			has, err := a.child(ctx, reference.Descriptor.Digest)
+			if err != nil {
 				return errors.Join(err, blobs.Wait())
 			}
+			manifest.Sparse = manifest.Sparse || !has
 		}
 	}
 	if err := blobs.Wait(); err != nil {
 		return err
 	}
-	return a.options.Destination.PutManifest(ctx, a.to, manifest.Digest.String(), manifest)
+	return a.options.Destination.PutManifest(ctx, a.to, manifest.Digest.String(), *manifest)
 }
 
-// child copies a manifest that an index lists, and what is attached to it.
-func (a *artifactCopy) child(ctx context.Context, digest oci.Digest) error {
+// child copies a manifest that an index lists, and what is attached to it, and reports whether the source has it.
+func (a *artifactCopy) child(ctx context.Context, digest oci.Digest) (bool, error) {
 	if a.visited[digest] {
-		return nil
+		return true, nil
 	}
 	manifest, err := a.options.Source.Manifest(ctx, a.from, digest.String())
 	if errors.Is(err, remote.ErrNotFound) {
 		a.logf("manifest %s: the source lists it and does not have it", digest)
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := a.tree(ctx, manifest); err != nil {
-		return err
+	if err := a.tree(ctx, &manifest); err != nil {
+		return false, err
 	}
-	return a.attachments(ctx, digest)
+	return true, a.attachments(ctx, digest)
 }
 
-// attachments copies what refers to a manifest as its subject: signatures, SBOMs, attestations, and what is attached to these.
+// allAttachments copies what is attached to a manifest that is there, and to what it lists.
+func (a *artifactCopy) allAttachments(ctx context.Context, manifest remote.Manifest) error {
+	parsed, err := oci.ParseManifest(manifest.MediaType, manifest.Payload)
+	if err != nil {
+		return fmt.Errorf("manifest %s: %w", manifest.Digest, err)
+	}
+	for _, reference := range parsed.References {
+		if reference.Kind == oci.ReferenceManifest && a.wanted(reference.Descriptor, parsed) {
+			if err := a.attachments(ctx, reference.Descriptor.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	return a.attachments(ctx, manifest.Digest)
+}
+
+// attachments copies what refers to a manifest as its subject: signatures, SBOMs, attestations, and what is attached to these; and
+// what cosign ties to it by a tag.
 func (a *artifactCopy) attachments(ctx context.Context, subject oci.Digest) error {
 	referrers, err := a.options.Source.Referrers(ctx, a.from, subject)
 	if err != nil {
@@ -220,11 +270,42 @@ func (a *artifactCopy) attachments(ctx context.Context, subject oci.Digest) erro
 		if a.visited[referrer.Digest] {
 			continue
 		}
-		if err := a.child(ctx, referrer.Digest); err != nil {
+		if _, err := a.child(ctx, referrer.Digest); err != nil {
 			return fmt.Errorf("attachment %s of %s: %w", referrer.Digest, subject, err)
 		}
 	}
+	for _, suffix := range attachedBy {
+		if err := a.attachedTag(ctx, strings.Replace(subject.String(), ":", "-", 1)+suffix); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// attachedBy are the ends of tags by which cosign ties signatures, attestations and SBOMs to the digest in front.
+var attachedBy = []string{".sig", ".att", ".sbom"}
+
+// attachedTag copies what a tag of cosign stands for, where there is one.
+func (a *artifactCopy) attachedTag(ctx context.Context, tag string) error {
+	manifest, err := a.options.Source.Manifest(ctx, a.from, tag)
+	if errors.Is(err, remote.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	there, err := a.options.Destination.Resolve(ctx, a.to, tag)
+	if err != nil && !errors.Is(err, remote.ErrNotFound) {
+		return err
+	}
+	if there == manifest.Digest || there != "" && !a.options.Override {
+		return nil
+	}
+	if err := a.tree(ctx, &manifest); err != nil {
+		return fmt.Errorf("attachment %s: %w", tag, err)
+	}
+	a.logf("attachment %s: copied", tag)
+	return a.options.Destination.PutManifest(ctx, a.to, tag, manifest)
 }
 
 // wanted reports whether an image of an index is of a platform that is copied. What has no platform, or describes an image that is
@@ -316,6 +397,10 @@ func (a *artifactCopy) move(ctx context.Context, blob oci.Descriptor) error {
 		a.logf("blob %s: present", blob.Digest)
 		return nil
 	}
+	if mounted, err := a.found(ctx, blob.Digest); err != nil || mounted {
+		return err
+	}
+	began := time.Now()
 	transfer, err := a.options.Destination.WriteBlob(ctx, a.to, blob, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		content, err := a.options.Source.ReadBlob(ctx, a.from, blob.Digest, offset)
 		if err != nil || a.limiter == nil {
@@ -331,8 +416,29 @@ func (a *artifactCopy) move(ctx context.Context, blob oci.Descriptor) error {
 	if transfer.Resumed > 0 {
 		again = fmt.Sprintf(", %d bytes sent as the connection broke %d times", transfer.Sent, transfer.Resumed)
 	}
-	a.logf("blob %s: copied %d bytes%s", blob.Digest, blob.Size, again)
+	took := time.Since(began)
+	a.logf("blob %s: copied %d bytes in %s, %.1f MiB/s%s", blob.Digest, blob.Size, took.Round(time.Millisecond), float64(blob.Size)/took.Seconds()/(1<<20), again)
 	return nil
+}
+
+// found links a blob that some other repository of the destination has, where one is known.
+func (a *artifactCopy) found(ctx context.Context, digest oci.Digest) (bool, error) {
+	if a.options.Find == nil {
+		return false, nil
+	}
+	from, err := a.options.Find(ctx, digest)
+	if err != nil || from == "" || from == a.to {
+		return false, err
+	}
+	mounted, err := a.options.Destination.MountBlob(ctx, a.to, from, digest)
+	if err != nil {
+		a.logf("blob %s: cannot be mounted from %s: %v", digest, from, err)
+		return false, ctx.Err()
+	}
+	if mounted {
+		a.logf("blob %s: mounted from %s", digest, from)
+	}
+	return mounted, nil
 }
 
 // limited reads no faster than the limit.

@@ -192,7 +192,7 @@ func TestCopy_movesEachBlobOnce(t *testing.T) {
 func TestCopy_limitsItsSpeed(t *testing.T) {
 	from, to := start(t), start(t)
 	from.image("a/app", "v1", string(bytes.Repeat([]byte("layer"), 300_000)))
-	c := replicate.NewCopier(replicate.CopierOptions{Source: from, Destination: to, BytesPerSecond: 1 << 20})
+	c := replicate.NewCopier(replicate.CopierOptions{Source: from, Destination: to, Shared: replicate.NewShared(0, 1<<20)})
 	began := time.Now()
 	_, err := c.Copy(t.Context(), "a/app", "v1", "b/app")
 	require.NoError(t, err)

@@ -12,13 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/api"
+	"github.com/berth-registry/berth/caddymodules/thisregistry"
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/group"
@@ -64,14 +64,11 @@ type Server struct {
 	Sessions     *session.Sessions
 	OIDC         *oidc.People
 	Registries   *replicate.Registries
+	Replication  *replicate.Policies
 
-	mu           sync.Mutex
-	recorded     []event.Event
-	transactions atomic.Int64
+	mu       sync.Mutex
+	recorded []event.Event
 }
-
-// Transactions is how many transactions there were: what needs one, and did not begin one, has not happened.
-func (s *Server) Transactions() int64 { return s.transactions.Load() }
 
 // Recorded are the events of refusals, which nobody writes here.
 func (s *Server) Recorded() []event.Event {
@@ -100,8 +97,7 @@ func EachEngine(t *testing.T, test func(t *testing.T, server *Server)) {
 // Start starts a server on a new database: "sqlite" or "postgres". What it stands on can be adjusted.
 func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	t.Helper()
-	s := &Server{}
-	s.openStore(t, engine)
+	s := &Server{Store: openStore(t, engine)}
 	_, err := local.Bootstrap(t.Context(), s.Store, AdminPassword, cheap)
 	require.NoError(t, err)
 	s.Accounts = identity.NewAccounts(s.Store, nil)
@@ -152,31 +148,29 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 
 // startJobs starts the work in the background.
 func (s *Server) startJobs(t testing.TB, options *api.Options) {
+	s.Replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: s.Store, Registries: s.Registries, Local: thisregistry.New(thisregistry.Options{
+		Store: s.Store, Registry: s.Registry, Projects: options.Projects,
+	})})
 	work := jobs.New(jobs.Options{
 		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: []jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)},
+		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, s.Replication.Kinds()...),
 	})
+	s.Replication.Bind(work)
+	options.Replication = s.Replication
 	t.Cleanup(func() { require.NoError(t, work.Close()) })
 	options.Purges, options.Collections = work.Recurring(audit.PurgeKind), work.Recurring(registry.CollectionKind)
 }
 
-func (s *Server) openStore(t testing.TB, engine string) {
+func openStore(t testing.TB, engine string) *metadata.Store {
 	t.Helper()
 	if engine == "sqlite" {
-		s.Store = sqlitetest.Open(t)
-	} else {
-		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-		require.NoError(t, store.Migrate(t.Context()))
-		s.Store = store
+		return sqlitetest.Open(t)
 	}
-	s.Store.Observe(func(ctx context.Context, name string) (context.Context, func(error)) {
-		if name == "transaction" {
-			s.transactions.Add(1)
-		}
-		return ctx, func(error) {}
-	})
+	store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
+	require.NoError(t, store.Migrate(t.Context()))
+	return store
 }
 
 // Write runs a transaction.

@@ -88,7 +88,7 @@ func to[T any](value T) *T { return &value }
 
 // own are routes that Harbor's client does not know.
 var own = []string{
-	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled",
+	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled", "retryReplication",
 	"listCurrentUserTokens", "createCurrentUserToken", "revokeCurrentUserToken", "listUserTokens", "revokeUserToken",
 }
 
@@ -110,6 +110,7 @@ func TestContract(t *testing.T) {
 			{"content", content},
 			{"audit", audit},
 			{"registries", registries},
+			{"replications", replications},
 			{"collections", collections},
 		} {
 			t.Run(part.name, func(t *testing.T) {

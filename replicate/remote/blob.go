@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/outbound"
 )
 
 // HasBlob reports whether the repository has a blob.
@@ -128,22 +129,35 @@ type Transfer struct {
 func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.Descriptor, open func(ctx context.Context, offset int64) (io.ReadCloser, error)) (Transfer, error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
 	u := &upload{registry: r, repository: repository, blob: blob, open: open, chunk: firstChunk}
+	resumed, err := Persist(ctx, func() int64 { return u.offset }, func(ctx context.Context) error {
+		err := u.advance(ctx)
+		if err != nil {
+			u.chunk = max(u.chunk/2, smallestChunk)
+		}
+		return err
+	})
+	u.transfer.Resumed = resumed
+	if err != nil {
+		u.cancel(context.WithoutCancel(ctx))
+		return u.transfer, refused("write blob "+repository+" "+blob.Digest.String(), err)
+	}
+	return u.transfer, nil
+}
+
+// Persist calls advance until it returns nil, and tells how often it was called again. It waits between, longer each time, or for as
+// long as a registry asks. It gives up when an error is final, or when for several calls the offset has got no further.
+func Persist(ctx context.Context, offset func() int64, advance func(ctx context.Context) error) (resumed int, err error) {
 	pause, fruitless, furthest := firstPause, 0, int64(-1)
 	for {
-		err := u.advance(ctx)
-		if err == nil {
-			return u.transfer, nil
+		err := advance(ctx)
+		if err == nil || ctx.Err() != nil || final(err) {
+			return resumed, err
 		}
-		if ctx.Err() != nil || final(err) {
-			u.cancel(context.WithoutCancel(ctx))
-			return u.transfer, refused("write blob "+repository+" "+blob.Digest.String(), err)
-		}
-		if u.offset > furthest {
-			furthest, fruitless, pause = u.offset, 0, firstPause
+		if offset() > furthest {
+			furthest, fruitless, pause = offset(), 0, firstPause
 		}
 		if fruitless++; fruitless > fruitlessTries {
-			u.cancel(context.WithoutCancel(ctx))
-			return u.transfer, fmt.Errorf("write blob %s %s: got no further than %d bytes in %d tries: %w", repository, blob.Digest, furthest, fruitlessTries, err)
+			return resumed, fmt.Errorf("got no further than %d bytes in %d tries: %w", furthest, fruitlessTries, err)
 		}
 		wait := pause
 		if busy, ok := errors.AsType[*busyError](err); ok {
@@ -156,10 +170,16 @@ func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.De
 			timer.Stop()
 		}
 		pause = min(2*pause, longestPause)
-		u.transfer.Resumed++
-		u.chunk = max(u.chunk/2, smallestChunk)
+		resumed++
 	}
 }
+
+// Final marks an error that another try would only repeat, for [Persist].
+func Final(err error) error { return finalError{err} }
+
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
 
 // upload is an upload on its way.
 type upload struct {
@@ -342,6 +362,9 @@ func (u *upload) cancel(ctx context.Context) {
 
 // final reports whether an error will be the same at the next try.
 func final(err error) bool {
+	if _, marked := errors.AsType[finalError](err); marked || errors.Is(err, outbound.ErrForbidden) {
+		return true
+	}
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errForgotten) {
 		return errors.Is(err, ErrNotFound)
 	}

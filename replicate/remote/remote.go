@@ -165,6 +165,8 @@ type Manifest struct {
 	MediaType string
 	Digest    oci.Digest
 	Payload   []byte
+	// Sparse says of an index that is to be written that not all it lists is there.
+	Sparse bool
 }
 
 // Manifest returns the manifest behind a tag or digest. The error wraps [ErrNotFound] when there is none. That it has the digest
@@ -206,7 +208,11 @@ func (r *Registry) Describe(ctx context.Context, repository, reference string) (
 func (r *Registry) PutManifest(ctx context.Context, repository, reference string, manifest Manifest) error {
 	target := r.at("v2", repository, "manifests", reference)
 	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
-	response, err := r.send(ctx, http.MethodPut, target, manifest.Payload, http.Header{"Content-Type": {manifest.MediaType}})
+	header := http.Header{"Content-Type": {manifest.MediaType}}
+	if manifest.Sparse {
+		header.Set(oci.SparseIndexHeader, "true")
+	}
+	response, err := r.send(ctx, http.MethodPut, target, manifest.Payload, header)
 	if err != nil {
 		return refused("write manifest "+repository+" "+reference, err)
 	}
