@@ -70,7 +70,7 @@ func sessionToken(r *http.Request) string {
 
 // cookie is one for the whole registry, out of reach of scripts, and sent by links from elsewhere but not by their forms.
 func (a *API) cookie(r *http.Request, name, value string) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure wherever the request came encrypted
 		Name: name, Value: value, Path: "/", HttpOnly: true, Secure: a.encrypted(r), SameSite: http.SameSiteLaxMode,
 	}
 }

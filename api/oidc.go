@@ -190,7 +190,7 @@ func (a *API) logoutOIDC(c *Call) error {
 func (c *Call) keep(name, value string, age int) {
 	cookie := c.api.cookie(c.Request, name, value)
 	cookie.Path, cookie.MaxAge = oidcPath, age
-	http.SetCookie(c.writer, cookie)
+	http.SetCookie(c.writer, cookie) //nolint:gosec // made by API.cookie
 }
 
 // ownPath returns the path that is to be visited after a login when it is one of this server, else that of its first page.

@@ -97,7 +97,7 @@ func (c *Call) leave() {
 	for _, name := range []string{sessionCookie, csrfCookie} {
 		gone := c.api.cookie(c.Request, name, "")
 		gone.MaxAge = -1
-		http.SetCookie(c.writer, gone)
+		http.SetCookie(c.writer, gone) //nolint:gosec // made by API.cookie
 	}
 	c.Header().Del(csrfHeader)
 }

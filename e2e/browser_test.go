@@ -113,7 +113,7 @@ auth oidc {
 	require.Contains(t, page, `"username":"clara-b"`)
 	require.NoError(t, chromedp.Run(browser, chromedp.Navigate(gateway.URL()+"/api/v2.0/configurations"), chromedp.TextContent("body", &page)))
 	require.Contains(t, page, `"oidc_endpoint":{"value":"`+provider.Issuer+`","editable":false}`, "what an administrator sees: the group makes one")
-	cookie := requireGuardedCookie(t, browser)
+	cookie := requireGuardedCookie(browser, t)
 	var token string
 	require.NoError(t, chromedp.Run(browser, chromedp.Evaluate(makeToken, &token, awaited)))
 
@@ -175,7 +175,7 @@ const endSessions = `(async () => {
 })()`
 
 // requireGuardedCookie looks at the session's cookie as the browser has it, and returns its value.
-func requireGuardedCookie(t *testing.T, browser context.Context) (session string) {
+func requireGuardedCookie(browser context.Context, t *testing.T) (session string) {
 	t.Helper()
 	require.NoError(t, chromedp.Run(browser, chromedp.ActionFunc(func(ctx context.Context) error {
 		cookies, err := network.GetCookies().Do(ctx)

@@ -40,7 +40,7 @@ type TokenUse struct {
 	At time.Time
 }
 
-const accessTokenColumns = `id, user_id, kind, name, secret_hash, scopes, projects, version, created_at, expires_at, last_used_at`
+const accessTokenColumns = `id, user_id, kind, name, secret_hash, scopes, projects, version, created_at, expires_at, last_used_at` //nolint:gosec // names of columns
 
 var (
 	accessTokenByID     = define("access token by id", `SELECT `+accessTokenColumns+` FROM access_tokens WHERE id = $1`)

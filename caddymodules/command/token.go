@@ -28,7 +28,7 @@ type newToken struct {
 	Duration int64    `json:"duration"`
 }
 
-const tokensPath = "/users/current/tokens"
+const tokensPath = "/users/current/tokens" //nolint:gosec // a path
 
 func tokenCommands(command *cobra.Command, local Local) {
 	connectionFlags(command)

@@ -175,7 +175,7 @@ func (s *Sender) send(ctx context.Context, endpoint setting.SyslogEndpoint) erro
 	defer context.AfterFunc(ctx, hangUp)()
 	defer func() {
 		hangUp()
-		<-broken
+		<-broken //nolint:errcheck // it was told to
 	}()
 	at := s.options.Spool.start()
 	var pending []written

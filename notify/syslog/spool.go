@@ -145,7 +145,7 @@ func (s *Spool) begin() error {
 }
 
 func syncDirectory(path string) error {
-	directory, err := os.Open(path)
+	directory, err := os.Open(path) //nolint:gosec // the operator's directory
 	if err != nil {
 		return err
 	}

@@ -220,7 +220,7 @@ func lieIn(body []byte, lie func(claims map[string]any) string) []byte {
 	if json.Unmarshal(body, &answer) != nil || answer["id_token"] == nil {
 		return body
 	}
-	signed, err := jose.ParseSigned(answer["id_token"].(string), []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(answer["id_token"].(string), []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		panic(err)
 	}
