@@ -30,6 +30,8 @@ packages=(
 	/usr/bin/ldapadd=ldap-utils
 	/usr/sbin/runuser=util-linux
 	/usr/bin/setpriv=util-linux
+	/usr/bin/zsh=zsh
+	/usr/bin/fish=fish
 )
 missing=()
 for entry in "${packages[@]}"; do

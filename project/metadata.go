@@ -56,6 +56,23 @@ func normalise(given map[string]string) (public *bool, values map[string]string,
 	return public, values, nil
 }
 
+// CheckMetadata returns the values in the one spelling that is kept. The error is a [*fault.Error] of Invalid, also for a key that
+// is not known, which requests may have and which is then passed over.
+func CheckMetadata(given map[string]string) (map[string]string, error) {
+	values := make(map[string]string, len(given))
+	for key, value := range given {
+		if !known(key) {
+			return nil, fault.New(fault.Invalid, "there is no metadata %q", key)
+		}
+		normal, err := normal(key, value)
+		if err != nil {
+			return nil, err
+		}
+		values[key] = normal
+	}
+	return values, nil
+}
+
 func normal(key, value string) (string, error) {
 	switch {
 	case slices.Contains(switches, key):

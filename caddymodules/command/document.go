@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -103,12 +104,54 @@ func readDocument(file string, standard io.Reader) (document, error) {
 	if err := decoder.Decode(&read); err != nil && !errors.Is(err, io.EOF) {
 		return document{}, usageError("%s: %v", file, err)
 	}
+	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return document{}, usageError("%s: must be one document", file)
+	}
+	if twice := read.twice(); twice != "" {
+		return document{}, usageError("%s: %s is there twice", file, twice)
+	}
 	for i := range read.Settings {
 		if read.Settings[i], err = resolve(read.Settings[i]); err != nil {
 			return document{}, usageError("%s: settings: %s: %v", file, i, err)
 		}
 	}
 	return read, nil
+}
+
+// twice returns what the document says twice, where it could say different things; "" for nothing.
+func (d document) twice() string {
+	seen := map[string]bool{}
+	note := func(what string) string {
+		if seen[what] {
+			return what
+		}
+		seen[what] = true
+		return ""
+	}
+	noteLabels := func(of string, labels *[]labelSpec) (twice string) {
+		if labels != nil {
+			for _, l := range *labels {
+				twice = cmp.Or(twice, note(of+"label "+l.Name))
+			}
+		}
+		return twice
+	}
+	twice := noteLabels("", d.Labels)
+	for _, p := range d.Projects {
+		what := "project " + p.Name
+		twice = cmp.Or(twice, note(what), noteLabels(what+": ", p.Labels))
+		if p.Members != nil {
+			for _, m := range *p.Members {
+				twice = cmp.Or(twice, note(what+": "+m.String()))
+			}
+		}
+		if p.ImmutableTags != nil {
+			for _, s := range *p.ImmutableTags {
+				twice = cmp.Or(twice, note(what+": "+s.rule().spec().String()))
+			}
+		}
+	}
+	return twice
 }
 
 // resolve returns a setting's value: what is written {env: NAME} is that of the variable, which is how secrets come in.

@@ -124,6 +124,7 @@ type presence struct {
 	document document
 	values   map[string]configValue
 	labels   []label
+	groups   map[int64]userGroup // by their ids
 	projects map[string]*projectPresence
 }
 
@@ -132,13 +133,14 @@ type projectPresence struct {
 	spec    projectSpec
 	id      int64
 	members []member
+	groups  map[int64]userGroup
 	labels  []label
 	rules   []immutableRule
 }
 
 // present reads the configuration of the registry.
 func present(c *call) (*presence, error) {
-	p := &presence{projects: map[string]*projectPresence{}}
+	p := &presence{projects: map[string]*projectPresence{}, groups: map[int64]userGroup{}}
 	var err error
 	if p.values, err = readConfig(c); err != nil {
 		return nil, err
@@ -162,6 +164,13 @@ func present(c *call) (*presence, error) {
 		return nil, err
 	}
 	p.document.Vulnerabilities = system.spec()
+	groups, err := list[userGroup](c.Context(), c.API, "/usergroups", nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		p.groups[g.ID] = g
+	}
 	projects, err := list[project](c.Context(), c.API, "/projects", url.Values{"sort": {"name"}}, 0)
 	if err != nil {
 		return nil, err
@@ -175,7 +184,7 @@ func present(c *call) (*presence, error) {
 		limits[q.Ref.ID] = q.Hard.Storage
 	}
 	for _, found := range projects {
-		read, err := presentProject(c, found, limits[found.ID])
+		read, err := p.project(c, found, limits[found.ID])
 		if err != nil {
 			return nil, fmt.Errorf("project %s: %w", found.Name, err)
 		}
@@ -185,9 +194,9 @@ func present(c *call) (*presence, error) {
 	return p, nil
 }
 
-func presentProject(c *call, found project, limit int64) (*projectPresence, error) {
+func (all *presence) project(c *call, found project, limit int64) (*projectPresence, error) {
 	public := found.Metadata["public"] == "true"
-	p := &projectPresence{id: found.ID, spec: projectSpec{Name: found.Name, Public: &public, Quota: quotaText(limit), Metadata: maps.Clone(found.Metadata)}}
+	p := &projectPresence{id: found.ID, groups: all.groups, spec: projectSpec{Name: found.Name, Public: &public, Quota: quotaText(limit), Metadata: maps.Clone(found.Metadata)}}
 	// These have fields of their own, or are not for people.
 	for _, key := range []string{"public", "retention_id"} {
 		delete(p.spec.Metadata, key)
@@ -198,7 +207,7 @@ func presentProject(c *call, found project, limit int64) (*projectPresence, erro
 	}
 	specs := []memberSpec{}
 	for _, m := range p.members {
-		specs = append(specs, m.spec())
+		specs = append(specs, p.member(m))
 	}
 	p.spec.Members = &specs
 	query := url.Values{"scope": {"p"}, "project_id": {strconv.FormatInt(found.ID, 10)}}
@@ -232,11 +241,22 @@ func labelSpecs(labels []label) *[]labelSpec {
 	return &specs
 }
 
-func (m member) spec() memberSpec {
-	if m.Type == "g" {
-		return memberSpec{Group: m.Name, Role: m.Role}
+// member is a member as a document has it: an LDAP group by its distinguished name, which is the same to every registry.
+func (p *projectPresence) member(m member) memberSpec {
+	if m.Type != "g" {
+		return memberSpec{User: m.Name, Role: m.Role}
 	}
-	return memberSpec{User: m.Name, Role: m.Role}
+	spec := memberSpec{Group: m.Name, Role: m.Role}
+	g := p.groups[m.EntityID]
+	for word, kind := range groupKinds {
+		if kind == g.Kind {
+			spec.Kind = word
+		}
+	}
+	if g.DN != "" {
+		spec.Group = g.DN
+	}
+	return spec
 }
 
 // quotaText is a limit that reads back to the same number of bytes.
@@ -245,49 +265,4 @@ func quotaText(limit int64) string {
 		return "unlimited"
 	}
 	return strconv.FormatInt(limit, 10)
-}
-
-// alteration is one change that makes the registry what a document says.
-type alteration struct {
-	// sign is + for what is made, - for what is taken away and ~ for what changes.
-	sign, what string
-	do         func(c *call) error
-}
-
-// request is an alteration by one request.
-func request(sign, what, method, path string, body any) alteration {
-	return alteration{sign, what, func(c *call) error {
-		_, err := c.change(c.Context(), method, path, body)
-		return err
-	}}
-}
-
-func importConfig(c *call) error {
-	wanted, err := readDocument(c.arguments[0], c.InOrStdin())
-	if err != nil {
-		return err
-	}
-	found, err := present(c)
-	if err != nil {
-		return err
-	}
-	alterations, err := found.alterations(wanted)
-	if err != nil {
-		return err
-	}
-	for _, a := range alterations {
-		_, _ = fmt.Fprintf(c.OutOrStdout(), "%s %s\n", a.sign, a.what)
-	}
-	switch {
-	case len(alterations) == 0:
-		return report(c, nil, "Nothing to change.")
-	case !c.on("yes"):
-		return fmt.Errorf("%d changes are to be made: make them with --yes", len(alterations))
-	}
-	for _, a := range alterations {
-		if err := a.do(c); err != nil {
-			return fmt.Errorf("%s: %w", a.what, err)
-		}
-	}
-	return report(c, nil, "Made %d changes.", len(alterations))
 }

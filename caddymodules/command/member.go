@@ -20,6 +20,27 @@ type member struct {
 	Type   string      `json:"entity_type"`
 	RoleID policy.Role `json:"role_id"`
 	Role   string      `json:"role_name"`
+	// EntityID is the user's or group's own id.
+	EntityID int64 `json:"entity_id"`
+}
+
+// userGroup is a group as the API returns it.
+type userGroup struct {
+	ID   int64  `json:"id"`
+	Name string `json:"group_name"`
+	Kind int    `json:"group_type"`
+	DN   string `json:"ldap_group_dn"`
+}
+
+// named reports whether a name, as --group goes with, is that of the group: an LDAP group's may be its distinguished name.
+func (g userGroup) named(name string) bool { return g.Name == name || g.DN != "" && g.DN == name }
+
+// groupBody names a group in a request.
+func groupBody(kind int, name string) map[string]any {
+	if kind == groupKinds["ldap"] && strings.Contains(name, "=") {
+		return map[string]any{"ldap_group_dn": name, "group_type": kind}
+	}
+	return map[string]any{"group_name": name, "group_type": kind}
 }
 
 // groupKinds are the numbers of the kinds of group by the word that --group takes.
@@ -68,11 +89,7 @@ func addMember(c *call) error {
 		if !known {
 			return usageError("--group is %q: it must be ldap, oidc or http", c.text("group"))
 		}
-		group := map[string]any{"group_name": name, "group_type": kind}
-		if kind == groupKinds["ldap"] && strings.Contains(name, "=") {
-			group = map[string]any{"ldap_group_dn": name, "group_type": kind}
-		}
-		body = map[string]any{"role_id": role, "member_group": group}
+		body = map[string]any{"role_id": role, "member_group": groupBody(kind, name)}
 	}
 	_, err = c.change(c.Context(), http.MethodPost, at("projects", c.arguments[0], "members"), body)
 	if statusOf(err) == exitConflict {
