@@ -2,12 +2,14 @@ package distribution_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,6 +21,7 @@ import (
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/identity/token"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/secret"
@@ -33,6 +36,7 @@ type late struct{ distribution.Authorizer }
 type guarded struct {
 	*server
 	tokens *httptest.Server
+	ring   *token.Ring
 }
 
 func newGuarded(t *testing.T) guarded {
@@ -81,7 +85,7 @@ func newGuarded(t *testing.T) guarded {
 	door.Authorizer = distribution.Gate(gate)
 	service := httptest.NewServer(http.HandlerFunc(gate.ServeToken))
 	t.Cleanup(service.Close)
-	return guarded{s, service}
+	return guarded{s, service, ring}
 }
 
 // as returns the header of bob's token for the scopes.
@@ -126,6 +130,65 @@ func TestGate_challengesEveryRoute(t *testing.T) {
 			assert.Contains(t, challenges[0], `scope="`+scope+`"`, request)
 		}
 		assert.Equal(t, "registry/2.0", refused.Header.Get("Docker-Distribution-Api-Version"), request)
+	}
+}
+
+// TestGate_tokensThatDoNotHold asks for every row of the table of routes with tokens that are no proof, and then with one that is.
+func TestGate_tokensThatDoNotHold(t *testing.T) {
+	g := newGuarded(t)
+	ctx := t.Context()
+	bob, err := g.store.UserByName(ctx, "bob")
+	require.NoError(t, err)
+	principal := identity.Principal{Kind: identity.KindUser, ID: bob.ID, Name: "bob", CredentialVersion: bob.CredentialVersion}
+	grants := []token.Grant{
+		{Type: "repository", Name: "team/app", Actions: []string{"pull", "push", "delete"}}, {Type: "registry", Name: "catalog", Actions: []string{"*"}},
+	}
+	signer := func(ring *token.Ring, now func() time.Time) *token.Tokens {
+		tokens, err := token.New(token.Options{Ring: ring, Now: now})
+		require.NoError(t, err)
+		return tokens
+	}
+	issue := func(tokens *token.Tokens) string {
+		signed, _, err := tokens.Issue(ctx, principal, "basic", grants)
+		require.NoError(t, err)
+		return signed
+	}
+	box, err := secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
+	require.NoError(t, err)
+	foreign, err := token.OpenRing(ctx, token.RingOptions{Store: sqlitetest.Open(t), Box: box, MaxTokenLifetime: token.DefaultRefreshLifetime})
+	require.NoError(t, err)
+	refresh, err := signer(g.ring, nil).IssueRefresh(ctx, principal)
+	require.NoError(t, err)
+	good := issue(signer(g.ring, nil))
+	parts := strings.Split(good, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	require.NoError(t, err)
+	altered := base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(payload), `"kind":"user"`, `"kind":"user","system_admin":true`, 1)))
+	require.NotEqual(t, parts[1], altered)
+	encode := func(header string) string { return base64.RawURLEncoding.EncodeToString([]byte(header)) }
+
+	requests := distribution.EveryRoute("team/app", oci.SHA256.FromString("x").String())
+	for name, bad := range map[string]string{
+		"expired": issue(signer(g.ring, func() time.Time { return time.Now().Add(-2 * time.Hour) })),
+		"early":   issue(signer(g.ring, func() time.Time { return time.Now().Add(2 * time.Hour) })),
+		"altered": parts[0] + "." + altered + "." + parts[2], "another key": issue(signer(foreign, nil)), "refresh": refresh,
+		"alg none": encode(`{"alg":"none","typ":"JWT"}`) + "." + altered + ".", "unsigned": parts[0] + "." + parts[1] + ".", "none": "",
+	} {
+		for _, request := range requests {
+			method, path, _ := strings.Cut(request, " ")
+			refused := g.do(method, path, nil, "Authorization: Bearer "+bad)
+			require.Equal(t, 401, refused.StatusCode, "%s: %s", name, request)
+			require.Equal(t, "UNAUTHORIZED", refused.code(), "%s: %s", name, request)
+		}
+	}
+	events, err := g.store.Events(ctx, metadata.EventCursor{}, 100)
+	require.NoError(t, err)
+	for _, e := range events {
+		require.NotEqual(t, "team/app", e.Repository, "something was done")
+	}
+	for _, request := range requests {
+		method, path, _ := strings.Cut(request, " ")
+		require.NotEqual(t, 401, g.do(method, path, nil, "Authorization: Bearer "+good).StatusCode, request)
 	}
 }
 
