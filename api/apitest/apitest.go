@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,9 +67,13 @@ type Server struct {
 	Registries   *replicate.Registries
 	Replication  *replicate.Policies
 
-	mu       sync.Mutex
-	recorded []event.Event
+	mu           sync.Mutex
+	recorded     []event.Event
+	transactions atomic.Int64
 }
+
+// Transactions is how many transactions there were: what needs one, and did not begin one, has not happened.
+func (s *Server) Transactions() int64 { return s.transactions.Load() }
 
 // Recorded are the events of refusals, which nobody writes here.
 func (s *Server) Recorded() []event.Event {
@@ -97,7 +102,8 @@ func EachEngine(t *testing.T, test func(t *testing.T, server *Server)) {
 // Start starts a server on a new database: "sqlite" or "postgres". What it stands on can be adjusted.
 func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	t.Helper()
-	s := &Server{Store: openStore(t, engine)}
+	s := &Server{}
+	s.openStore(t, engine)
 	_, err := local.Bootstrap(t.Context(), s.Store, AdminPassword, cheap)
 	require.NoError(t, err)
 	s.Accounts = identity.NewAccounts(s.Store, nil)
@@ -161,16 +167,23 @@ func (s *Server) startJobs(t testing.TB, options *api.Options) {
 	options.Purges, options.Collections = work.Recurring(audit.PurgeKind), work.Recurring(registry.CollectionKind)
 }
 
-func openStore(t testing.TB, engine string) *metadata.Store {
+func (s *Server) openStore(t testing.TB, engine string) {
 	t.Helper()
 	if engine == "sqlite" {
-		return sqlitetest.Open(t)
+		s.Store = sqlitetest.Open(t)
+	} else {
+		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
+		require.NoError(t, store.Migrate(t.Context()))
+		s.Store = store
 	}
-	store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
-	require.NoError(t, store.Migrate(t.Context()))
-	return store
+	s.Store.Observe(func(ctx context.Context, name string) (context.Context, func(error)) {
+		if name == "transaction" {
+			s.transactions.Add(1)
+		}
+		return ctx, func(error) {}
+	})
 }
 
 // Write runs a transaction.
