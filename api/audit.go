@@ -79,67 +79,89 @@ func (a *API) listAuditLogEventTypes(*Call, struct{}) ([]auditEventType, error) 
 }
 
 func (a *API) listAuditLogs(c *Call, paging Paging) (Page[auditLog], error) {
-	projects, err := c.auditedProjects()
+	visible, err := c.auditVisible()
 	if err != nil {
 		return Page[auditLog]{}, err
 	}
-	return auditPage(c, paging, projects, viewAuditLog)
+	return auditPage(c, paging, visible, viewAuditLog)
 }
 
 func (a *API) listAuditLogExts(c *Call, paging Paging) (Page[auditLogExt], error) {
-	projects, err := c.auditedProjects()
+	visible, err := c.auditVisible()
 	if err != nil {
 		return Page[auditLogExt]{}, err
 	}
-	return auditPage(c, paging, projects, viewAuditLogExt)
+	return auditPage(c, paging, visible, viewAuditLogExt)
 }
 
 func (a *API) getLogs(c *Call, paging Paging) (Page[auditLog], error) {
-	return auditPage(c, paging, []int64{c.Project.ID}, viewAuditLog)
+	return auditPage(c, paging, metadata.AuditQuery{Projects: []int64{c.Project.ID}}, viewAuditLog)
 }
 
 func (a *API) getLogExts(c *Call, paging Paging) (Page[auditLogExt], error) {
-	return auditPage(c, paging, []int64{c.Project.ID}, viewAuditLogExt)
+	return auditPage(c, paging, metadata.AuditQuery{Projects: []int64{c.Project.ID}}, viewAuditLogExt)
 }
 
-// auditedProjects are those whose log the caller may read, nil for the whole log: who may not read that reads those of the projects
-// in which they may.
-func (c *Call) auditedProjects() ([]int64, error) {
+// ofSomeProject leaves the entries that are about a project.
+var ofSomeProject = metadata.Condition{Field: "project_id", Comparison: metadata.Between, Values: []any{int64(1), nil}}
+
+// auditVisible chooses the entries that the caller may read: the whole log, or that of each project in which they may read it.
+func (c *Call) auditVisible() (metadata.AuditQuery, error) {
+	visible := metadata.AuditQuery{}
 	c.asked = true
 	if c.Principal.Kind == identity.KindAnonymous {
-		return nil, errUnauthorized
+		return visible, errUnauthorized
 	}
-	all, err := c.Allows(policy.List, policy.Resource{Kind: "audit-log"})
-	if err != nil || all {
-		return nil, err
+	whole, err := c.Allows(policy.List, policy.Resource{Kind: "audit-log"})
+	if err != nil || whole {
+		return visible, err
 	}
-	projects := []int64{}
-	if c.Principal.Kind != identity.KindUser {
-		return projects, nil
-	}
-	of, err := c.api.options.Store.ProjectsOfMember(c.Context(), c.Principal.ID)
+	view, err := c.view(policy.List, "log")
 	if err != nil {
-		return nil, err
+		return visible, err
+	}
+	if view.All {
+		visible.Conditions = []metadata.Condition{ofSomeProject}
+		return visible, nil
+	}
+	visible.Projects = []int64{}
+	store := c.api.options.Store
+	for _, name := range view.Projects {
+		project, err := store.Project(c.Context(), name)
+		if isMissing(err) {
+			continue
+		}
+		if err != nil {
+			return visible, err
+		}
+		visible.Projects = append(visible.Projects, project.ID)
+	}
+	if view.UserID == 0 {
+		return visible, nil
+	}
+	of, err := store.ProjectsOfMember(c.Context(), view.UserID)
+	if err != nil {
+		return visible, err
 	}
 	for _, p := range of {
 		allowed, err := c.Allows(policy.List, policy.Resource{Project: p.Name, Kind: "log"})
 		if err != nil {
-			return nil, err
+			return visible, err
 		}
-		if allowed {
-			projects = append(projects, p.ID)
+		if allowed && !slices.Contains(visible.Projects, p.ID) {
+			visible.Projects = append(visible.Projects, p.ID)
 		}
 	}
-	return projects, nil
+	return visible, nil
 }
 
-func auditPage[T any](c *Call, paging Paging, projects []int64, view func(metadata.AuditEntry) T) (Page[T], error) {
+func auditPage[T any](c *Call, paging Paging, visible metadata.AuditQuery, view func(metadata.AuditEntry) T) (Page[T], error) {
 	q, _, err := paging.Query()
 	if err != nil {
 		return Page[T]{}, err
 	}
 	rows, total, err := c.api.options.Store.AuditEntries(c.Context(), metadata.AuditQuery{
-		Projects: projects, Conditions: q.Conditions, Ascending: oldestFirst(q.Order), Offset: q.Offset, Limit: q.Limit,
+		Projects: visible.Projects, Conditions: append(visible.Conditions, q.Conditions...), Ascending: oldestFirst(q.Order), Offset: q.Offset, Limit: q.Limit,
 	})
 	if err != nil {
 		return Page[T]{}, err

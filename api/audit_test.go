@@ -115,6 +115,28 @@ func TestAuditLog(t *testing.T) {
 			requireRefusal(t, get(server.As("dev", apitest.AdminPassword), path, ""), http.StatusForbidden, "FORBIDDEN")
 		}
 		requireRefusal(t, get(boss, "/projects/other/logs", ""), http.StatusForbidden, "FORBIDDEN")
+		for i, robot := range []struct{ level, permission, whole, other, mine string }{
+			{"system", "/ audit-log:list", "r4 r3 r2 r1", "", ""},
+			{"system", "* log:list", "r4 r3 r2", "r3", "r4 r2"},
+			{"system", "other log:list", "r3", "r3", ""},
+			{"project", "mine log:list", "r4 r2", "", "r4 r2"},
+			{"system", "* artifact:list", "", "", ""},
+		} {
+			made := addRobot(t, admin, robotBody(fmt.Sprint("auditor-", i), robot.level, robot.permission))
+			client := server.As(made.Name, made.Secret)
+			for _, path := range []string{"/audit-logs", "/auditlog-exts"} {
+				require.Equal(t, robot.whole, resources(t, get(client, path, "")), robot.permission)
+				require.NotContains(t, resources(t, get(client, path, "username=umine")), "r3", robot.permission)
+			}
+			for project, want := range map[string]string{"other": robot.other, "mine": robot.mine} {
+				answer := get(client, "/projects/"+project+"/logs", "")
+				if want == "" {
+					requireRefusal(t, answer, http.StatusForbidden, "FORBIDDEN")
+					continue
+				}
+				require.Equal(t, want, resources(t, answer), robot.permission)
+			}
+		}
 
 		require.JSONEq(t, `{"id":3,"username":"uother","resource":"r3","resource_type":"artifact","operation":"create","op_time":"2026-01-03T00:00:00.123Z",
 			"operation_description":"","operation_result":false,"credential":"robot","client_address":"192.0.2.1","request_id":""}`,
