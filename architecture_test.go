@@ -31,23 +31,24 @@ var mayImport = map[string][]string{
 	"fault":    {},
 	"secret":   {},
 	"outbound": {},
+	"flush":    {},
 	// L1: means. They do not know each other, except that permissions are about principals and SQL keeps everybody's rows.
 	"storage/...":  {"storage/..."},
 	"metadata/...": {"oci", "event", "secret", "metadata/..."},
 	"identity":     {"oci", "event", "secret"},
 	// Sources and tokens read rows.
-	"identity/...": {"oci", "event", "fault", "secret", "identity/...", "metadata", "setting"},
+	"identity/...": {"oci", "event", "fault", "secret", "flush", "identity/...", "metadata", "setting"},
 	"event/follow": {"metadata"},
 	"jobs/...":     {"event", "fault", "metadata"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
-	"registry/...": {"oci", "event", "fault", "secret", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
+	"registry/...": {"oci", "event", "fault", "secret", "flush", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
 	// The proxy cache keeps what it fetches through an interface of its own.
 	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "replicate/remote"},
 	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},
-	"notify/...":      {"oci", "event/...", "fault", "secret", "setting", "metadata", "jobs", "notify/..."},
+	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "setting", "metadata", "jobs", "notify/..."},
 	"health":          {},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "jobs", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/flush"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 )
@@ -25,7 +25,7 @@ type pulledKey struct {
 type pulls struct {
 	mu      sync.Mutex
 	counted map[pulledKey]metadata.Pulls
-	full    chan struct{}
+	loop    *flush.Loop
 }
 
 // CountPull notes that the actor has pulled a manifest of the repository by a reference. It is written with others within the flush
@@ -53,10 +53,7 @@ func (p *pulls) add(pulled metadata.Pulls) {
 	}
 	p.counted[key] = sum
 	if len(p.counted) == maxPulled {
-		select {
-		case p.full <- struct{}{}:
-		default:
-		}
+		p.loop.Wake()
 	}
 }
 
@@ -70,22 +67,6 @@ func (p *pulls) swap() []metadata.Pulls {
 	}
 	clear(p.counted)
 	return counted
-}
-
-func (r *Registry) flushLoop(ctx context.Context, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-r.pulls.full:
-		}
-		if err := r.flushPulls(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "counted pulls are not written yet", "error", err)
-		}
-	}
 }
 
 // flushPulls writes what was counted, and keeps it for the next time when that fails.

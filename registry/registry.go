@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/flush"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/storage"
@@ -153,8 +154,8 @@ func New(options Options) *Registry {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.pulls.counted, r.pulls.full = make(map[pulledKey]metadata.Pulls), make(chan struct{}, 1)
-	r.loops.Go(func() { r.flushLoop(ctx, options.FlushInterval) })
+	r.pulls.counted = make(map[pulledKey]metadata.Pulls)
+	r.pulls.loop = flush.Start(options.FlushInterval, r.log, "counted pulls", r.flushPulls)
 	r.loops.Go(func() { r.sweepLoop(ctx, options.SweepInterval) })
 	r.loops.Go(func() { r.deriveLoop(ctx) })
 	return r
@@ -165,9 +166,7 @@ func New(options Options) *Registry {
 func (r *Registry) Close() error {
 	r.stop()
 	r.loops.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return r.flushPulls(ctx)
+	return r.pulls.loop.Close()
 }
 
 // CacheStats counts the lookups in one cache.

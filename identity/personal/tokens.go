@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/flush"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/metadata"
@@ -57,8 +58,7 @@ type Options struct {
 // caller may make them is the face's to ask. Refusals are a [*fault.Error].
 type Tokens struct {
 	options Options
-	stop    context.CancelFunc
-	done    chan struct{}
+	loop    *flush.Loop
 	mu      sync.Mutex
 	uses    map[int64]time.Time
 }
@@ -77,9 +77,8 @@ func New(options Options) *Tokens {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	t := &Tokens{options: options, stop: stop, done: make(chan struct{}), uses: map[int64]time.Time{}}
-	go t.flushLoop(ctx)
+	t := &Tokens{options: options, uses: map[int64]time.Time{}}
+	t.loop = flush.Start(flushInterval, options.Logger, "last uses of access tokens", t.Flush)
 	return t
 }
 

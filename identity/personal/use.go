@@ -24,22 +24,6 @@ func (t *Tokens) note(id int64) {
 	}
 }
 
-func (t *Tokens) flushLoop(ctx context.Context) {
-	defer close(t.done)
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := t.Flush(ctx); err != nil && ctx.Err() == nil {
-			t.options.Logger.WarnContext(ctx, "last uses of access tokens are not written yet", "error", err)
-		}
-	}
-}
-
 // Flush writes when tokens were used last, which happens by itself every few seconds, and keeps it for the next time when that
 // fails.
 func (t *Tokens) Flush(ctx context.Context) error {
@@ -68,8 +52,4 @@ func (t *Tokens) Flush(ctx context.Context) error {
 }
 
 // Close writes what is not written yet and ends what runs in the background.
-func (t *Tokens) Close() error {
-	t.stop()
-	<-t.done
-	return t.Flush(context.Background())
-}
+func (t *Tokens) Close() error { return t.loop.Close() }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/flush"
 	"github.com/berth-registry/berth/metadata"
 )
 
@@ -58,9 +59,7 @@ type Recorder struct {
 	pulls   map[pull]int
 	dropped map[event.Kind]int64
 
-	wake chan struct{}
-	stop context.CancelFunc
-	done chan struct{}
+	loop *flush.Loop
 }
 
 // pull is what equal pulls have in common.
@@ -73,12 +72,10 @@ func NewRecorder(options RecorderOptions) *Recorder {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	r := &Recorder{
 		options: options, suspect: rate.NewLimiter(suspectRate, suspectBurst), pulls: map[pull]int{}, dropped: map[event.Kind]int64{},
-		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
-	go r.loop(ctx)
+	r.loop = flush.Start(options.FlushInterval, options.Logger, "events of pulls and logins", r.flush)
 	return r
 }
 
@@ -109,10 +106,7 @@ func (r *Recorder) Record(e event.Event) {
 	}
 	r.waiting = append(r.waiting, e)
 	if len(r.waiting) == recordBatch {
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+		r.loop.Wake()
 	}
 }
 
@@ -134,30 +128,7 @@ func storable(text string) string {
 }
 
 // Close ends the goroutine and writes what waits; the error is that of this write.
-func (r *Recorder) Close() error {
-	r.stop()
-	<-r.done
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return r.flush(ctx)
-}
-
-func (r *Recorder) loop(ctx context.Context) {
-	defer close(r.done)
-	ticker := time.NewTicker(r.options.FlushInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-r.wake:
-		}
-		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
-			r.options.Logger.WarnContext(ctx, "events of pulls and logins are not written yet", "error", err)
-		}
-	}
-}
+func (r *Recorder) Close() error { return r.loop.Close() }
 
 // flush writes all that waits, a batch in each transaction. What could not be written waits on.
 func (r *Recorder) flush(ctx context.Context) error {
