@@ -66,11 +66,12 @@ func TestPurge_schedule(t *testing.T) {
 		require.Empty(t, hourly.Body)
 		admin.Must(t, http.StatusOK, http.MethodGet, purgeSchedule, nil).JSON(t, &got)
 		require.Equal(t, "0 30 * * * *", got.Schedule.Cron)
-		require.JSONEq(t, `{"audit_retention_hour":5,"include_event_types":"login_user","dry_run":false}`, got.Parameters)
+		require.JSONEq(t, `{"audit_retention_hour":5,"include_event_types":"","include_operations":"login","dry_run":false}`, got.Parameters)
 
 		for _, bad := range []map[string]any{
 			schedule("Daily", "0 0 0 * * *", map[string]any{"audit_retention_hour": 24}),
 			schedule("Manual", "", map[string]any{"audit_retention_hour": 24}),
+			schedule("Manual", "", map[string]any{"audit_retention_hour": 24, "include_operations": "frobnicate"}),
 			schedule("Daily", "0 0 0 * * *", map[string]any{"include_event_types": "pull_artifact"}),
 			schedule("Daily", "0 0 * * *", daily), schedule("Custom", "", daily), schedule("Yearly", "0 0 0 * * *", daily), schedule("", "", daily),
 			schedule("Daily", "", map[string]any{"audit_retention_hour": "x", "include_event_types": "a"}), {},
@@ -112,15 +113,17 @@ func TestPurge_now(t *testing.T) {
 		wet := run(map[string]any{"audit_retention_hour": 24, "include_event_types": "*"})
 		require.Contains(t, admin.Do(t, http.MethodGet, wet+"/log", nil).Body, "deleted 9000 entries")
 		require.Equal(t, "1", total())
+		byOperation := run(map[string]any{"audit_retention_hour": 24, "include_operations": "pull,create", "dry_run": true})
+		require.Regexp(t, "of the types pull_artifact,create_artifact,", admin.Do(t, http.MethodGet, byOperation+"/log", nil).Body)
 		require.Contains(t, admin.Do(t, http.MethodGet, "/auditlog-exts", nil).Body, `"new"`)
 
 		history := admin.Must(t, http.StatusOK, http.MethodGet, "/system/purgeaudit?page_size=2", nil)
-		require.Equal(t, "3", history.Header.Get("X-Total-Count"))
+		require.Equal(t, "4", history.Header.Get("X-Total-Count"))
 		var list []execution
 		history.JSON(t, &list)
 		require.Len(t, list, 2)
 		require.Equal(t, "PURGE_AUDIT_LOG MANUAL Success", list[0].JobName+" "+list[0].JobKind+" "+list[0].Status)
-		require.JSONEq(t, `{"audit_retention_hour":24,"include_event_types":"*","dry_run":false}`, list[0].Parameters)
+		require.JSONEq(t, `{"audit_retention_hour":24,"include_event_types":"*","dry_run":false}`, list[1].Parameters)
 		admin.Must(t, http.StatusOK, http.MethodPut, wet, nil)
 		for _, path := range []string{"/system/purgeaudit/99999", "/system/purgeaudit/99999/log"} {
 			requireRefusal(t, admin.Do(t, http.MethodGet, path, nil), http.StatusNotFound, "NOT_FOUND")
@@ -136,7 +139,7 @@ func TestPurge_now(t *testing.T) {
 				require.Equal(t, "admin PURGE_AUDIT_LOG", e.Actor+" "+e.Subject)
 			}
 		}
-		require.Equal(t, 3, started)
+		require.Equal(t, 4, started)
 	})
 }
 

@@ -35,6 +35,8 @@ type PurgeParameters struct {
 	RetentionHours int64 `json:"audit_retention_hour"`
 	// EventTypes are the types to delete, with commas between them, or [AllTypes].
 	EventTypes string `json:"include_event_types"`
+	// Operations are what older clients name where EventTypes has nothing: every type of these operations, with commas between them.
+	Operations string `json:"include_operations,omitempty"`
 	// DryRun counts and deletes nothing.
 	DryRun bool `json:"dry_run"`
 }
@@ -44,25 +46,36 @@ func (p PurgeParameters) Check() error {
 	if p.RetentionHours < 1 || p.RetentionHours > maxRetention {
 		return fault.New(fault.Invalid, "audit_retention_hour must be from 1 to %d", maxRetention)
 	}
-	if strings.Trim(p.EventTypes, ", ") == "" {
+	if types, all := p.types(); len(types) == 0 && !all {
 		return fault.New(fault.Invalid, "include_event_types is missing: name the types with commas between them, or %q for all", AllTypes)
 	}
 	return nil
 }
 
-// types returns the types to delete, none for all.
-func (p PurgeParameters) types() []string {
-	var types []string
-	for name := range strings.SplitSeq(p.EventTypes, ",") {
-		switch name = strings.TrimSpace(name); name {
-		case "":
-		case AllTypes:
-			return nil
-		default:
-			types = append(types, name)
+// types returns the types to delete, or that all are meant.
+func (p PurgeParameters) types() (types []string, all bool) {
+	for _, name := range names(p.EventTypes) {
+		if name == AllTypes {
+			return nil, true
+		}
+		types = append(types, name)
+	}
+	if len(types) > 0 {
+		return types, false
+	}
+	for _, operation := range names(p.Operations) {
+		for _, t := range Types() {
+			if t.Operation == operation {
+				types = append(types, t.String())
+			}
 		}
 	}
-	return types
+	return types, false
+}
+
+// names reads names with commas between them.
+func names(list string) []string {
+	return strings.FieldsFunc(list, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
 // Purging returns the work of deleting old entries of the store.
@@ -80,7 +93,11 @@ func Purging(store *metadata.Store) jobs.Kind {
 		if p.DryRun {
 			verb = "dry run: counting"
 		}
-		run.Log.Printf("%s entries from before %s of the types %s", verb, before.UTC().Format(time.RFC3339), p.EventTypes)
+		types, all := p.types()
+		if all {
+			types = []string{AllTypes}
+		}
+		run.Log.Printf("%s entries from before %s of the types %s", verb, before.UTC().Format(time.RFC3339), strings.Join(types, ","))
 		total, err := purge(ctx, store, p, before, func(total int64) { run.Log.Printf("%d so far", total) })
 		if p.DryRun {
 			run.Log.Printf("%d entries would be deleted", total)
@@ -93,7 +110,7 @@ func Purging(store *metadata.Store) jobs.Kind {
 
 // purge deletes, or counts, a range of ids in each transaction, so that nobody waits for it.
 func purge(ctx context.Context, store *metadata.Store, p PurgeParameters, before time.Time, progress func(total int64)) (total int64, err error) {
-	types := p.types()
+	types, _ := p.types() // none for all
 	for last := int64(-1); ; {
 		buckets, err := store.AuditBuckets(ctx, last, before, purgeBatch)
 		if err != nil || len(buckets) == 0 {
@@ -123,29 +140,15 @@ func SchedulePurges(ctx context.Context, purges *jobs.Recurring) error {
 	return purges.ScheduleDefault(ctx, purgeScheduled, "Daily", PurgeParameters{RetentionHours: int64(DefaultRetention / time.Hour), EventTypes: AllTypes})
 }
 
-// ParsePurgeParameters reads the parameters of a purge as clients send them: older ones name operations instead of types.
+// ParsePurgeParameters reads the parameters of a purge as clients send them, and as they want to read them again.
 func ParsePurgeParameters(given map[string]json.RawMessage) (PurgeParameters, error) {
 	encoded, err := json.Marshal(given)
 	if err != nil {
 		return PurgeParameters{}, fault.New(fault.Invalid, "parameters: %v", err)
 	}
-	var read struct {
-		PurgeParameters
-		Operations string `json:"include_operations"`
-	}
+	var read PurgeParameters
 	if err := json.Unmarshal(encoded, &read); err != nil {
 		return PurgeParameters{}, fault.New(fault.Invalid, "parameters: %v", err)
 	}
-	if read.EventTypes == "" {
-		var types []string
-		for operation := range strings.SplitSeq(read.Operations, ",") {
-			for _, t := range Types() {
-				if t.Operation == strings.TrimSpace(operation) {
-					types = append(types, t.String())
-				}
-			}
-		}
-		read.EventTypes = strings.Join(types, ",")
-	}
-	return read.PurgeParameters, read.Check()
+	return read, read.Check()
 }
