@@ -117,12 +117,7 @@ var accessTokenListing = listing[AccessToken]{
 // be filtered like that.
 func (r Reader) ListAccessTokens(ctx context.Context, userID int64, q Query) ([]AccessToken, int64, error) {
 	const where = "user_id = $1 AND kind = '" + AccessTokenPersonal + "'"
-	rows, err := accessTokenListing.page(ctx, r, q, where, userID)
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := accessTokenListing.count(ctx, r, q, where, userID)
-	return rows, total, err
+	return accessTokenListing.list(ctx, r, q, nil, where, userID)
 }
 
 // CreateAccessToken adds a token and returns the row. It returns [ErrExists] when the user has one of that name, and

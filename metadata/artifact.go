@@ -41,7 +41,7 @@ type Artifact struct {
 }
 
 // Place is where the artifact stands in [Reader.ListArtifacts].
-func (a Artifact) Place() Place { return Place{a.CreatedAt.UnixMicro(), a.ID} }
+func (a Artifact) Place() Place { return Place{a.ID} }
 
 const (
 	artifactColumns = manifestColumns + `, a.project_id, r.name, a.pulled_at, a.tag_count, a.index_count,
@@ -57,9 +57,9 @@ var (
 		SELECT `+artifactColumns+` FROM repositories r JOIN tags t ON t.repository_id = r.id
 			JOIN manifests m ON m.id = t.manifest_id JOIN artifacts a ON a.id = m.id
 		WHERE r.name = $1 AND t.name = $2`)
-	artifactsOfRepository = define("artifacts of repository", `SELECT artifact_count FROM repositories WHERE id = $1`)
-	artifactsOfProject    = define("artifacts of project", `SELECT COALESCE(SUM(artifact_count), 0) FROM repositories WHERE project_id = $1`)
-	unreadArtifacts       = define("unread artifacts", `
+	artifactsOfProject = define("artifacts of project", `
+		SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'artifacts of project' AND owner = $1`)
+	unreadArtifacts = define("unread artifacts", `
 		SELECT a.id, r.name, a.repository_id, m.media_type, m.digest, m.payload
 		FROM artifacts a JOIN manifests m ON m.id = a.id JOIN repositories r ON r.id = a.repository_id
 		WHERE a.attributes IS NULL AND a.id > $1 ORDER BY a.id LIMIT $2`)
@@ -130,7 +130,7 @@ func artifactListing(owner string) *listing[Artifact] {
 	manifest := `a.id IN (SELECT m.id FROM manifests m WHERE ` + owner + ` AND {condition})`
 	return &listing[Artifact]{
 		name: "list artifacts", columns: artifactColumns, from: "artifacts a", joined: artifactJoins, scan: scanArtifact,
-		key: "a.id", tie: "a.id", order: "a.created_at DESC, a.id DESC", after: "(a.created_at, a.id) < ({1}, {2})",
+		key: "a.id", tie: "a.id", order: "a.id DESC", after: "a.id < {1}", aged: []string{"push_time"},
 		fields: map[string]field{
 			"id":                  {"a.id", numberField},
 			"type":                {"a.kind", textField},
@@ -155,6 +155,10 @@ func artifactListing(owner string) *listing[Artifact] {
 			"labels":              `a.id IN (SELECT l.manifest_id FROM artifact_labels l WHERE {condition})`,
 			"repository_name":     `a.repository_id IN (SELECT r.id FROM repositories r WHERE {condition})`,
 		},
+		parted: map[string]parted{"tags": {
+			keys: `SELECT m.manifest_id FROM tags m WHERE ` + owner + ` AND {condition}`,
+			each: `EXISTS (SELECT 1 FROM tags m WHERE m.manifest_id = a.id AND {condition})`,
+		}},
 	}
 }
 
@@ -166,23 +170,16 @@ var (
 // ListArtifacts returns a page of the artifacts, the newest first, and how many there are. The error wraps [ErrQuery] when they
 // cannot be filtered like that.
 func (r Reader) ListArtifacts(ctx context.Context, c Collection, q Query) ([]Artifact, int64, error) {
-	list, where, arg, counted := projectArtifacts, "a.project_id = $1", c.ProjectID, artifactsOfProject
+	list, where, arg, whole := projectArtifacts, "a.project_id = $1", c.ProjectID, stated(artifactsOfProject, c.ProjectID)
 	if c.RepositoryID != 0 {
-		list, where, arg, counted = repositoryArtifacts, "a.repository_id = $1", c.RepositoryID, artifactsOfRepository
+		list, where, arg, whole = repositoryArtifacts, "a.repository_id = $1", c.RepositoryID, kept("artifacts", c.RepositoryID)
 	}
-	if !c.Whole {
+	if c.Whole {
+		whole = nil
+	} else {
 		where += " AND a.listed"
 	}
-	rows, err := list.page(ctx, r, q, where, arg)
-	if err != nil {
-		return nil, 0, err
-	}
-	if c.Whole || list.filters(q) {
-		n, err := list.count(ctx, r, q, where, arg)
-		return rows, n, err
-	}
-	n, err := one(ctx, r, counted, value[int64], arg)
-	return rows, n, err
+	return list.list(ctx, r, q, whole, where, arg)
 }
 
 // accessoryListing is the listing of the accessories of one subject, the oldest first.
@@ -204,12 +201,7 @@ var accessoryListing = listing[Artifact]{
 // not exist.
 func (r Reader) ListAccessories(ctx context.Context, repositoryID int64, subject oci.Digest, q Query) ([]Artifact, int64, error) {
 	const where = "a.repository_id = $1 AND a.accessory_of = $2"
-	rows, err := accessoryListing.page(ctx, r, q, where, repositoryID, string(subject))
-	if err != nil {
-		return nil, 0, err
-	}
-	n, err := accessoryListing.count(ctx, r, q, where, repositoryID, string(subject))
-	return rows, n, err
+	return accessoryListing.list(ctx, r, q, nil, where, repositoryID, string(subject))
 }
 
 // AccessoriesOf returns the first n accessories of each artifact, by the artifact's id.

@@ -92,12 +92,7 @@ func (r Reader) Execution(ctx context.Context, id int64) (Execution, error) {
 // Executions returns a page of the executions of a kind, the newest first unless the query orders otherwise, and the number on all
 // pages.
 func (r Reader) Executions(ctx context.Context, kind string, q Query) ([]Execution, int64, error) {
-	total, err := executionListing.count(ctx, r, q, "kind = $1", kind)
-	if err != nil {
-		return nil, 0, err
-	}
-	page, err := executionListing.page(ctx, r, q, "kind = $1", kind)
-	return page, total, err
+	return executionListing.list(ctx, r, q, nil, "kind = $1", kind)
 }
 
 // CreateExecution adds an execution without tasks and returns the row. It returns [ErrExists] while another one holds its key.

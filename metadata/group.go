@@ -41,7 +41,8 @@ func scanGroup(r row, g *UserGroup) error {
 
 // groupListing is the listing of groups for callers who filter, sort and turn pages.
 var groupListing = listing[UserGroup]{
-	name: "list groups", columns: groupColumns, from: "user_groups g", order: "g.name, g.id", scan: scanGroup,
+	name: "list groups", columns: groupColumns, from: "user_groups g", key: "g.id", order: "g.name, g.id",
+	aged: []string{"creation_time"}, scan: scanGroup,
 	fields: map[string]field{
 		"id":            {"g.id", numberField},
 		"group_name":    {"g.name", textField},
@@ -79,12 +80,7 @@ func (r Reader) UserGroups(ctx context.Context, userID int64) ([]UserGroup, erro
 // ListUserGroups returns a page of the groups and how many there are. The error wraps [ErrQuery] when they cannot be filtered
 // like that.
 func (r Reader) ListUserGroups(ctx context.Context, q Query) ([]UserGroup, int64, error) {
-	rows, err := groupListing.page(ctx, r, q, "")
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := groupListing.count(ctx, r, q, "")
-	return rows, total, err
+	return groupListing.list(ctx, r, q, kept("groups", 0), "")
 }
 
 func (r Reader) groupsByKeys(ctx context.Context, kind int, keys []string) ([]UserGroup, error) {

@@ -52,7 +52,7 @@ func (t *Tx) KeepLabel(ctx context.Context, id int64) (Label, error) {
 
 // labelListing is the listing of labels.
 var labelListing = listing[Label]{
-	name: "list labels", columns: labelColumns, from: "labels", order: "name, id", scan: scanLabel,
+	name: "list labels", columns: labelColumns, from: "labels", key: "id", order: "name, id", aged: []string{"creation_time"}, scan: scanLabel,
 	fields: map[string]field{
 		"id":            {"id", numberField},
 		"name":          {"name", textField},
@@ -70,12 +70,7 @@ func (r Reader) ListLabels(ctx context.Context, projectID int64, q Query) ([]Lab
 	if projectID != 0 {
 		where, args = "project_id = $1", []any{projectID}
 	}
-	rows, err := labelListing.page(ctx, r, q, where, args...)
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := labelListing.count(ctx, r, q, where, args...)
-	return rows, total, err
+	return labelListing.list(ctx, r, q, kept("labels", projectID), where, args...)
 }
 
 // CreateLabel adds a label and returns the row. It returns [ErrExists] when the project, or the registry, has one of that name,

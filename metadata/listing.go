@@ -88,9 +88,13 @@ type listing[T any] struct {
 	within map[string]string
 	// order comes after the caller's; its last column is unique, so that pages neither overlap nor leave gaps.
 	order string
-	// key, where the columns need the tables of joined as well, is what the page is first chosen by among from alone: rows that are
+	// key, the id of a row, is what the page is first chosen by among from alone, before the tables of joined are read: rows that are
 	// passed over then cost an index entry each.
 	key, joined string
+	// aged are the fields that grow with the key: sorting by them is sorting by it.
+	aged []string
+	// parted are the text fields of which parts are found by an index.
+	parted map[string]parted
 	// tie, where it is set, is the unique column that ends the caller's order in place of order, in the direction of its first
 	// field: an index on both can be walked either way.
 	tie string
@@ -99,12 +103,8 @@ type listing[T any] struct {
 	scan  func(row, *T) error
 }
 
-// page returns the page of the query among the rows that the fixed condition leaves, whose parameters are $1 and on.
-func (l *listing[T]) page(ctx context.Context, r Reader, q Query, where string, args ...any) ([]T, error) {
-	condition, args, err := l.where(q, where, args)
-	if err != nil {
-		return nil, err
-	}
+// page returns the page of the query among the rows that the condition leaves, whose parameters are $1 and on.
+func (l *listing[T]) page(ctx context.Context, r Reader, q Query, condition string, args []any) ([]T, error) {
 	offset := q.Offset
 	if len(q.After) > 0 && l.after != "" && len(q.Order) == 0 {
 		condition, args, offset = l.behind(q.After, condition, args), append(args, q.After...), 0
@@ -129,19 +129,6 @@ func (l *listing[T]) behind(place Place, condition string, args []any) string {
 		return " WHERE " + after
 	}
 	return condition + " AND " + after
-}
-
-// count returns the number of rows that the query leaves, whatever its page.
-func (l *listing[T]) count(ctx context.Context, r Reader, q Query, where string, args ...any) (int64, error) {
-	condition, args, err := l.where(q, where, args)
-	if err != nil {
-		return 0, err
-	}
-	counted, err := allOf(ctx, r, l.name+" count", "SELECT COUNT(*) FROM "+l.from+condition, value[int64], args...)
-	if err != nil {
-		return 0, err
-	}
-	return counted[0], nil
 }
 
 // filters reports whether the query has a condition that leaves rows out.
@@ -196,11 +183,18 @@ func (l *listing[T]) sorted(q Query) string {
 			descending = order.Descending
 		}
 		orders++
-		b.WriteString(field.expression)
+		expression, separator := field.expression, ", "
+		if slices.Contains(l.aged, order.Field) {
+			expression, separator = l.key, ""
+		}
+		b.WriteString(expression)
 		if order.Descending {
 			b.WriteString(" DESC")
 		}
-		b.WriteString(", ")
+		b.WriteString(separator)
+		if separator == "" {
+			return b.String()
+		}
 	}
 	switch {
 	case orders == 0 || l.tie == "":
@@ -244,6 +238,9 @@ func tooManyConditions() error {
 // condition returns the SQL of a condition whose parameters come after the first n.
 func (l *listing[T]) condition(f field, c Condition, n int) (string, []any, error) {
 	within := l.within[c.Field]
+	if each := l.parted[c.Field].each; each != "" && c.Comparison == Contains {
+		within = each
+	}
 	if within == "" {
 		return f.condition(c, n)
 	}

@@ -101,12 +101,7 @@ func (t *Tx) RemoveMember(ctx context.Context, projectID, userID int64) error {
 // ListMembers returns a page of the members of a project and how many there are. The error wraps [ErrQuery] when they cannot be
 // filtered like that.
 func (r Reader) ListMembers(ctx context.Context, projectID int64, q Query) ([]Member, int64, error) {
-	rows, err := memberListing.page(ctx, r, q, "m.project_id = $1", projectID)
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := memberListing.count(ctx, r, q, "m.project_id = $1", projectID)
-	return rows, total, err
+	return memberListing.list(ctx, r, q, kept("members", projectID), "m.project_id = $1", projectID)
 }
 
 // Member returns a member of a project by the membership's id, or [ErrNotFound].

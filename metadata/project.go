@@ -104,7 +104,7 @@ func (t *Tx) DeleteProject(ctx context.Context, id int64) error {
 
 // projectListing is the listing of projects for callers who filter, sort and turn pages.
 var projectListing = listing[Project]{
-	name: "list projects", columns: projectColumns, from: "projects p LEFT JOIN users o ON o.id = p.owner_id", order: "p.name", scan: scanProject,
+	name: "list projects", columns: projectColumns, from: "projects p", key: "p.id", order: "p.name", aged: []string{"creation_time"}, scan: scanProject,
 	fields: map[string]field{
 		"name":          {"p.name", textField},
 		"project_id":    {"p.id", numberField},
@@ -115,22 +115,26 @@ var projectListing = listing[Project]{
 		"creation_time": {"p.created_at", momentField},
 		"update_time":   {"p.updated_at", momentField},
 	},
+	within: map[string]string{"owner": `p.owner_id IN (SELECT o.id FROM users o WHERE {condition})`},
 }
 
-// projectVisible is the condition that the project p is in a view; its parameters are those of [Visibility.parameters].
-const projectVisible = `$1 OR p.public OR p.id IN (SELECT project_id FROM user_roles WHERE user_id = $2)
-	OR p.name IN (SELECT value FROM {texts}($3{json}))`
+const (
+	// projectVisible is the condition that the project p is in the view of the user $1 and the projects $2.
+	projectVisible = `p.public OR p.id IN (` + projectsGiven + `)`
+	// projectsGiven are the projects that are in the view because of who looks.
+	projectsGiven = `SELECT project_id FROM user_roles WHERE user_id = $1 UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json}))`
+	// publicCount is the kept count of what is public.
+	publicCount = `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE owner = 0 AND list = `
+)
 
-// parameters are what [projectVisible] is filled with.
-func (v Visibility) parameters() []any { return []any{v.All, v.UserID, v.names()} }
+var projectsInView = define("projects in view", `
+	SELECT (`+publicCount+`'public projects') + (SELECT COUNT(*) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`))`)
 
 // ListProjects returns a page of the visible projects and how many there are. The error wraps [ErrQuery] when they cannot be
 // filtered like that.
 func (r Reader) ListProjects(ctx context.Context, v Visibility, q Query) ([]Project, int64, error) {
-	rows, err := projectListing.page(ctx, r, q, projectVisible, v.parameters()...)
-	if err != nil {
-		return nil, 0, err
+	if v.All {
+		return projectListing.list(ctx, r, q, kept("projects", 0), "")
 	}
-	total, err := projectListing.count(ctx, r, q, projectVisible, v.parameters()...)
-	return rows, total, err
+	return projectListing.list(ctx, r, q, stated(projectsInView, v.UserID, v.names()), projectVisible, v.UserID, v.names())
 }

@@ -64,11 +64,11 @@ type shard struct {
 const (
 	usedByProject = `CAST(COALESCE((SELECT SUM(u.used) FROM project_usage u WHERE u.project_id = q.project_id), 0) AS BIGINT)`
 	quotaColumns  = `q.project_id, p.name, COALESCE(o.name, ''), q.hard_limit, ` + usedByProject + ` AS used, q.created_at, q.updated_at`
-	quotaTables   = `project_quotas q JOIN projects p ON p.id = q.project_id LEFT JOIN users o ON o.id = p.owner_id`
+	quotaJoins    = ` JOIN projects p ON p.id = q.project_id LEFT JOIN users o ON o.id = p.owner_id`
 )
 
 var (
-	quotaOfProject = define("quota", `SELECT `+quotaColumns+` FROM `+quotaTables+` WHERE q.project_id = $1`)
+	quotaOfProject = define("quota", `SELECT `+quotaColumns+` FROM project_quotas q`+quotaJoins+` WHERE q.project_id = $1`)
 	limitOfProject = define("limit", `SELECT hard_limit FROM project_quotas WHERE project_id = $1`)
 
 	insertQuota  = define("create quota", `INSERT INTO project_quotas (project_id, hard_limit, warned, created_at, updated_at) VALUES ($1, -1, FALSE, $2, $2)`)
@@ -105,7 +105,8 @@ func scanShard(r row, s *shard) error { return r.Scan(&s.Number, &s.Used, &s.All
 
 // quotaListing is the listing of quotas.
 var quotaListing = listing[Quota]{
-	name: "list quotas", columns: quotaColumns, from: quotaTables, order: "q.project_id", scan: scanQuota,
+	name: "list quotas", columns: quotaColumns, from: "project_quotas q", joined: quotaJoins, key: "q.project_id", order: "q.project_id",
+	aged: []string{"creation_time"}, scan: scanQuota,
 	fields: map[string]field{
 		"id":            {"q.project_id", numberField},
 		"reference_id":  {"q.project_id", numberField},
@@ -126,12 +127,7 @@ func (r Reader) Quota(ctx context.Context, projectID int64) (Quota, error) {
 // ListQuotas returns a page of the quotas of all projects and how many there are. The error wraps [ErrQuery] when they cannot be
 // filtered like that.
 func (r Reader) ListQuotas(ctx context.Context, q Query) ([]Quota, int64, error) {
-	rows, err := quotaListing.page(ctx, r, q, "")
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := quotaListing.count(ctx, r, q, "")
-	return rows, total, err
+	return quotaListing.list(ctx, r, q, kept("projects", 0), "")
 }
 
 // createQuota gives a new project a quota without a limit.

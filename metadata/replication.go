@@ -96,12 +96,7 @@ func (r Reader) ReplicationPolicy(ctx context.Context, id int64) (ReplicationPol
 // ListReplicationPolicies returns a page of the policies, by name unless the query orders otherwise, and the number on all pages. The
 // error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListReplicationPolicies(ctx context.Context, q Query) ([]ReplicationPolicy, int64, error) {
-	rows, err := replicationPolicyListing.page(ctx, r, q, "")
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := replicationPolicyListing.count(ctx, r, q, "")
-	return rows, total, err
+	return replicationPolicyListing.list(ctx, r, q, nil, "")
 }
 
 // EventReplicationPolicies returns the enabled policies that pushes and deletions begin, of which there are few.
@@ -174,12 +169,7 @@ func (r Reader) ActiveExecutions(ctx context.Context, kind string, subjectID int
 // number on all pages.
 func (r Reader) ListTasks(ctx context.Context, executionID int64, kind string, q Query) ([]Task, int64, error) {
 	const where = "execution_id = $1 AND kind = $2"
-	total, err := taskListing.count(ctx, r, q, where, executionID, kind)
-	if err != nil {
-		return nil, 0, err
-	}
-	page, err := taskListing.page(ctx, r, q, where, executionID, kind)
-	return page, total, err
+	return taskListing.list(ctx, r, q, nil, where, executionID, kind)
 }
 
 // counted is a row of countTasks.

@@ -129,7 +129,7 @@ func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) ([]
 
 // repositoryListing is the listing of repositories for callers who filter, sort and turn pages: the newest first.
 var repositoryListing = listing[Repository]{
-	name: "list repositories", from: "repositories r", order: "r.id DESC", key: "r.id", tie: "r.id", after: "r.id < {1}", scan: scanRepository,
+	name: "list repositories", from: "repositories r", order: "r.id DESC", key: "r.id", tie: "r.id", after: "r.id < {1}", aged: []string{"creation_time"}, scan: scanRepository,
 	columns: `r.id, r.project_id, r.name, r.description, r.artifact_count, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`,
 	fields: map[string]field{
 		"name":           {"r.name", textField},
@@ -144,42 +144,46 @@ var repositoryListing = listing[Repository]{
 		"blob_digest":    {"b.digest", textField},
 	},
 	within: map[string]string{"blob_digest": "r.id IN (SELECT b.repository_id FROM repository_blobs b WHERE {condition})"},
+	parted: map[string]parted{"name": {keys: repositoriesByPart}},
 }
 
 // Place is where the repository stands in [Reader.ListRepositories].
 func (v Repository) Place() Place { return Place{v.ID} }
 
-var (
-	repositoriesOfProject  = define("repositories of project", `SELECT repository_count FROM projects WHERE id = $1`)
-	repositoriesOfRegistry = define("repositories of registry", `SELECT COALESCE(SUM(repository_count), 0) FROM projects`)
-	repositoriesInView     = define("repositories in view", `
-		SELECT COALESCE(SUM(repository_count), 0) FROM projects p
-		WHERE p.id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1
-			UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json})))`)
+// repositoriesByPart is the query of the ids of repositories that have a text in their names.
+const repositoriesByPart = `SELECT rowid FROM repository_parts WHERE name {contains}{text}{contained}`
+
+var repositoriesInView = define("repositories in view", `
+	SELECT (`+publicCount+`'public repositories') + (
+		SELECT CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`))`)
+
+const (
+	// repositoryVisible is the condition that a repository is in the view of the user $1 and the projects $2.
+	repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION ` + projectsGiven + `)`
+	// wideView is how many repositories are too many to be fetched and sorted for a page: they are found soon on a walk over all.
+	wideView = 5_000
 )
 
-// repositoryVisible is the condition that a repository is in the view of the user $1 and the projects $2.
-const repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION SELECT project_id FROM user_roles WHERE user_id = $1
-	UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json})))`
+// visible is the condition on repositories of a view with so many of them.
+func visible(repositories int64) string {
+	if repositories > wideView {
+		return "(" + repositoryVisible + ") IS TRUE" // keeps the database from beginning with the projects
+	}
+	return repositoryVisible
+}
 
 // ListRepositories returns a page of the visible repositories, those of one project when its id is not 0, and how many there
 // are. The error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID int64, q Query) ([]Repository, int64, error) {
-	where, args, total := "", []any(nil), repositoriesOfRegistry
 	switch {
 	case projectID != 0:
-		where, args, total = "r.project_id = $1", []any{projectID}, repositoriesOfProject
+		return repositoryListing.list(ctx, r, q, kept("repositories", projectID), "r.project_id = $1", projectID)
 	case !v.All:
-		where, args, total = repositoryVisible, []any{v.UserID, v.names()}, repositoriesInView
+		total, err := one(ctx, r, repositoriesInView, value[int64], v.UserID, v.names())
+		if err != nil {
+			return nil, 0, err
+		}
+		return repositoryListing.list(ctx, r, q, known(total), visible(total), v.UserID, v.names())
 	}
-	rows, err := repositoryListing.page(ctx, r, q, where, args...)
-	if err != nil {
-		return nil, 0, err
-	}
-	if repositoryListing.filters(q) {
-		n, err := repositoryListing.count(ctx, r, q, where, args...)
-		return rows, n, err
-	}
-	n, err := one(ctx, r, total, value[int64], args...)
-	return rows, n, err
+	return repositoryListing.list(ctx, r, q, kept("repositories", 0), "")
 }

@@ -149,7 +149,8 @@ func (r Reader) permit(ctx context.Context, robots []Robot) error {
 
 // robotListing is the listing of robots.
 var robotListing = listing[Robot]{
-	name: "list robots", columns: robotColumns, from: "robots r LEFT JOIN projects p ON p.id = r.project_id", order: "r.id", scan: scanRobot,
+	name: "list robots", columns: robotColumns, from: "robots r", joined: " LEFT JOIN projects p ON p.id = r.project_id",
+	key: "r.id", order: "r.id", aged: []string{"creation_time"}, scan: scanRobot,
 	fields: map[string]field{
 		"id":            {"r.id", numberField},
 		"name":          {"r.name", textField},
@@ -171,15 +172,11 @@ func (r Reader) ListRobots(ctx context.Context, projectID int64, q Query) ([]Rob
 	if projectID != 0 {
 		where, args = "r.project_id = $1", []any{projectID}
 	}
-	rows, err := robotListing.page(ctx, r, q, where, args...)
+	rows, total, err := robotListing.list(ctx, r, q, kept("robots", projectID), where, args...)
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := r.permit(ctx, rows); err != nil {
-		return nil, 0, err
-	}
-	total, err := robotListing.count(ctx, r, q, where, args...)
-	return rows, total, err
+	return rows, total, r.permit(ctx, rows)
 }
 
 // LockRobot makes other transactions that lock the robot wait until this one ends, and returns it, or [ErrNotFound].

@@ -58,12 +58,7 @@ func (r Reader) Schedule(ctx context.Context, kind string, subjectID int64) (Sch
 
 // Schedules returns a page of all schedules and the number on all pages.
 func (r Reader) Schedules(ctx context.Context, q Query) ([]Schedule, int64, error) {
-	total, err := scheduleListing.count(ctx, r, q, "")
-	if err != nil {
-		return nil, 0, err
-	}
-	page, err := scheduleListing.page(ctx, r, q, "")
-	return page, total, err
+	return scheduleListing.list(ctx, r, q, nil, "")
 }
 
 // DueSchedules returns up to n schedules whose next time has come; none while [SchedulerQueue] is paused.

@@ -10,40 +10,36 @@ type Statistics struct {
 
 var (
 	countProjects = define("counts of projects", `
-		SELECT public, COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects GROUP BY public`)
-	countVisibleProjects = define("counts of projects in view", `
-		SELECT public, COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects
-		WHERE public OR id IN (SELECT project_id FROM user_roles WHERE user_id = $1)
-			OR name IN (SELECT value FROM {texts}($2{json})) GROUP BY public`)
+		SELECT list, CAST(SUM(entries) AS BIGINT) FROM list_counts
+		WHERE owner = 0 AND list IN ('projects', 'repositories', 'public projects', 'public repositories') GROUP BY list`)
+	countGivenProjects = define("counts of projects given", `
+		SELECT COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`)`)
 	usedByAll   = define("used by all projects", `SELECT CAST(COALESCE(SUM(used), 0) AS BIGINT) FROM project_usage`)
 	storedBytes = define("stored", `SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM blobs`)
 )
 
-// projectCount is a row of countProjects.
-type projectCount struct {
-	public                 bool
-	projects, repositories int64
-}
-
-func scanProjectCount(r row, c *projectCount) error {
-	return r.Scan(&c.public, &c.projects, &c.repositories)
-}
-
 // Statistics counts the projects that are in view, and their repositories.
 func (r Reader) Statistics(ctx context.Context, v Visibility) (s Statistics, err error) {
-	var counts []projectCount
+	type count struct {
+		list    string
+		entries int64
+	}
+	counted, err := all(ctx, r, countProjects, func(r row, c *count) error { return r.Scan(&c.list, &c.entries) })
+	if err != nil {
+		return s, err
+	}
+	counts := make(map[string]int64, len(counted))
+	for _, c := range counted {
+		counts[c.list] = c.entries
+	}
+	s.PublicProjects, s.PublicRepositories = counts["public projects"], counts["public repositories"]
 	if v.All {
-		counts, err = all(ctx, r, countProjects, scanProjectCount)
-	} else {
-		counts, err = all(ctx, r, countVisibleProjects, scanProjectCount, v.UserID, v.names())
+		s.PrivateProjects, s.PrivateRepositories = counts["projects"]-s.PublicProjects, counts["repositories"]-s.PublicRepositories
+		return s, nil
 	}
-	for _, c := range counts {
-		if c.public {
-			s.PublicProjects, s.PublicRepositories = c.projects, c.repositories
-		} else {
-			s.PrivateProjects, s.PrivateRepositories = c.projects, c.repositories
-		}
-	}
+	type given struct{ projects, repositories int64 }
+	private, err := one(ctx, r, countGivenProjects, func(r row, g *given) error { return r.Scan(&g.projects, &g.repositories) }, v.UserID, v.names())
+	s.PrivateProjects, s.PrivateRepositories = private.projects, private.repositories
 	return s, err
 }
 

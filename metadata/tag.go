@@ -95,17 +95,7 @@ var tagCountOfArtifact = define("tag count of artifact", `SELECT tag_count FROM 
 // ListTags returns a page of the tags that stand for a manifest, the newest first, and how many there are. The error wraps
 // [ErrQuery] when they cannot be filtered like that, and is [ErrNotFound] when there is no such manifest.
 func (r Reader) ListTags(ctx context.Context, manifestID int64, q Query) ([]ArtifactTag, int64, error) {
-	const where = "t.manifest_id = $1"
-	rows, err := tagListing.page(ctx, r, q, where, manifestID)
-	if err != nil {
-		return nil, 0, err
-	}
-	if tagListing.filters(q) {
-		n, err := tagListing.count(ctx, r, q, where, manifestID)
-		return rows, n, err
-	}
-	n, err := one(ctx, r, tagCountOfArtifact, value[int64], manifestID)
-	return rows, n, err
+	return tagListing.list(ctx, r, q, stated(tagCountOfArtifact, manifestID), "t.manifest_id = $1", manifestID)
 }
 
 // TagsOf returns the n newest tags of each manifest, by the manifest's id.

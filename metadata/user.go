@@ -81,7 +81,7 @@ func (r Reader) Users(ctx context.Context, after string, n int) ([]User, error) 
 
 // userListing is the listing of users for callers who filter, sort and turn pages.
 var userListing = listing[User]{
-	name: "list users", columns: userColumns, from: "users", order: "name", scan: scanUser,
+	name: "list users", columns: userColumns, from: "users", key: "id", order: "name", aged: []string{"creation_time"}, scan: scanUser,
 	fields: map[string]field{
 		"user_id":       {"id", numberField},
 		"username":      {"name", textField},
@@ -97,12 +97,7 @@ var userListing = listing[User]{
 // ListUsers returns a page of the users and how many there are. The error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListUsers(ctx context.Context, q Query) ([]User, int64, error) {
 	const present = "deleted_at IS NULL"
-	rows, err := userListing.page(ctx, r, q, present)
-	if err != nil {
-		return nil, 0, err
-	}
-	total, err := userListing.count(ctx, r, q, present)
-	return rows, total, err
+	return userListing.list(ctx, r, q, kept("users", 0), present)
 }
 
 // CreateUser adds a user and returns the row with its id, version and times. It returns [ErrExists] when the name is taken.

@@ -94,6 +94,7 @@ func (f fixture) recount(t *testing.T) {
 		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), text).Scan(&wrong))
 		require.Zero(t, wrong, "%s are counted wrong", name)
 	}
+	f.recountLists(t)
 }
 
 func testArtifactPages(t *testing.T, f fixture) {

@@ -57,6 +57,8 @@ var dialect = metadata.Dialect{
 		"texts":         "json_array_elements_text",
 		"any of":        "= ANY(ARRAY(SELECT json_array_elements_text(",
 		"these":         "::text::json)))",
+		"contains":      `ILIKE '%' || REPLACE(REPLACE(REPLACE(CAST(`,
+		"contained":     ` AS TEXT), '\', '\\'), '%', '\%'), '_', '\_') || '%'`,
 		"json":          "::text::json",
 		"settled":       "transaction_id < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)",
 	},

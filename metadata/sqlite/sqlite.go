@@ -31,6 +31,8 @@ var dialect = metadata.Dialect{
 		"texts":         "json_each",
 		"any of":        "IN (SELECT value FROM json_each(",
 		"these":         "))",
+		"contains":      `MATCH '"' || REPLACE(`,
+		"contained":     `, '"', '""') || '"'`,
 		"json":          "",
 		"settled":       "TRUE",
 	},

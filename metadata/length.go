@@ -1,0 +1,213 @@
+package metadata
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// FilteredTotal is how far the rows of a filtered listing are counted. Beyond it a listing tells how many rows there are at least: one
+// more than the page has come to, so that callers go on.
+const FilteredTotal = 10_000
+
+// partWidth is how many ids have one count: passing over the rows before a page costs at most as many, and one count for each part.
+const partWidth = 1024
+
+// listPart is the count of the rows of a list whose ids are in a range.
+type listPart struct{ part, entries int64 }
+
+var listParts = define("counts of list", `SELECT part, entries FROM list_counts WHERE list = $1 AND owner = $2 ORDER BY part`)
+
+func scanListPart(r row, p *listPart) error { return r.Scan(&p.part, &p.entries) }
+
+// length tells how many rows a listing has without conditions, and of which ids they are where it is known.
+type length func(ctx context.Context, r Reader) (total int64, parts []listPart, err error)
+
+// kept is the length of a list whose rows are counted when they come and go.
+func kept(list string, owner int64) length {
+	return func(ctx context.Context, r Reader) (total int64, parts []listPart, err error) {
+		parts, err = all(ctx, r, listParts, scanListPart, list, owner)
+		for _, p := range parts {
+			total += p.entries
+		}
+		return total, parts, err
+	}
+}
+
+// stated is the length that a statement returns.
+func stated(s *statement, args ...any) length {
+	return func(ctx context.Context, r Reader) (total int64, _ []listPart, err error) {
+		total, err = one(ctx, r, s, value[int64], args...)
+		return total, nil, err
+	}
+}
+
+// known is a length that the caller has found before.
+func known(total int64) length {
+	return func(context.Context, Reader) (int64, []listPart, error) { return total, nil, nil }
+}
+
+// list returns the page of the query among the rows that the fixed condition leaves, whose parameters are $1 and on, and how many rows
+// there are on all pages. Without a length they are counted, up to [FilteredTotal], and so they are when the query has conditions.
+func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, where string, args ...any) ([]T, int64, error) {
+	if whole == nil || slices.ContainsFunc(q.Conditions, func(c Condition) bool { _, has := l.fields[c.Field]; return has }) {
+		return l.filtered(ctx, r, q, where, args)
+	}
+	total, parts, err := whole(ctx, r)
+	if err != nil {
+		return nil, 0, err
+	}
+	condition, args, err := l.where(Query{}, where, args)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(parts) > 0 && len(q.After) == 0 {
+		condition, args, q.Offset = l.seek(parts, q, condition, args)
+	}
+	rows, err := l.page(ctx, r, q, condition, args)
+	return rows, total, err
+}
+
+// some returns the page of the query without counting the others.
+func (l *listing[T]) some(ctx context.Context, r Reader, q Query, where string, args ...any) ([]T, error) {
+	condition, args, err := l.narrow(ctx, r, q, where, args)
+	if err != nil {
+		return nil, err
+	}
+	return l.page(ctx, r, q, condition, args)
+}
+
+// narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts.
+func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, error) {
+	q, found, err := l.find(ctx, r, q, args)
+	if err != nil {
+		return "", nil, err
+	}
+	condition, args, err := l.where(q, where, args)
+	if err != nil || found == "" {
+		return condition, args, err
+	}
+	args = append(args, found)
+	return and(condition, l.key+" IN (SELECT CAST(value AS BIGINT) FROM {texts}($"+strconv.Itoa(len(args))+"{json}))"), args, nil
+}
+
+// filtered is the page and the number of rows that the conditions leave.
+func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where string, args []any) ([]T, int64, error) {
+	condition, args, err := l.narrow(ctx, r, q, where, args)
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, err := l.page(ctx, r, q, condition, args)
+	if err != nil {
+		return nil, 0, err
+	}
+	if q.Limit < 0 && q.Offset == 0 {
+		return rows, int64(len(rows)), nil
+	}
+	counted, err := allOf(ctx, r, l.name+" count", "SELECT COUNT(*) FROM (SELECT 1 FROM "+l.from+condition+" LIMIT $"+strconv.Itoa(len(args)+1)+") AS counted",
+		value[int64], append(args, FilteredTotal)...)
+	if err != nil {
+		return nil, 0, err
+	}
+	return rows, atLeast(counted[0], FilteredTotal, q.Offset, q.Limit, int64(len(rows))), nil
+}
+
+// atLeast is the total to tell where counting has stopped at a number: who has come further sees that there is more.
+func atLeast(counted, stopped, offset, limit, rows int64) int64 {
+	if counted < stopped || rows == 0 {
+		return counted
+	}
+	seen := offset + rows
+	if rows == limit {
+		seen++
+	}
+	return max(counted, seen)
+}
+
+// seek finds the part that a page begins in, where the order is that of ids: a condition passes over those before it.
+func (l *listing[T]) seek(parts []listPart, q Query, condition string, args []any) (string, []any, int64) {
+	sorted := l.sorted(q)
+	descending := sorted == l.key+" DESC"
+	if !descending && sorted != l.key {
+		return condition, args, q.Offset
+	}
+	parts = slices.Clone(parts)
+	comparison := " >= $"
+	if descending {
+		slices.Reverse(parts)
+		comparison = " <= $"
+	}
+	before := int64(0)
+	for _, p := range parts {
+		if q.Offset < before+p.entries {
+			bound := p.part * partWidth
+			if descending {
+				bound += partWidth - 1
+			}
+			args = append(args, bound)
+			return and(condition, l.key+comparison+strconv.Itoa(len(args))), args, q.Offset - before
+		}
+		before += p.entries
+	}
+	return condition, args, q.Offset
+}
+
+// and adds a condition to the others.
+func and(condition, more string) string {
+	if condition == "" {
+		return " WHERE " + more
+	}
+	return condition + " AND " + more
+}
+
+// parted says how rows are found by a part of a text.
+type parted struct {
+	// keys is the query of the keys of such rows: {text} stands for the part in it, or {condition} for a condition on the field.
+	keys string
+	// each is the condition on a row, for parts that many have; "" where it is that on the field.
+	each string
+}
+
+const (
+	// partLength is the least length of a part that the index finds, in characters.
+	partLength = 3
+	// maxFound is how many rows are looked up one by one. What more have is found soon on a walk in the order of the listing.
+	maxFound = 1_000
+)
+
+// find looks the first condition on a part of a text up in the index of parts. It returns the query without it, and the keys.
+func (l *listing[T]) find(ctx context.Context, r Reader, q Query, args []any) (Query, string, error) {
+	for i, c := range q.Conditions {
+		by, indexed := l.parted[c.Field]
+		if !indexed || c.Comparison != Contains || len(c.Values) != 1 {
+			continue
+		}
+		text, ok := l.fields[c.Field].convert(c.Values[0])
+		if !ok || len([]rune(text.(string))) < partLength {
+			return q, "", nil
+		}
+		own := slices.Clone(args)
+		if !strings.Contains(by.keys, "$1") {
+			own = nil
+		}
+		keys, more := strings.ReplaceAll(by.keys, "{text}", "$"+strconv.Itoa(len(own)+1)), []any{strings.ToLower(text.(string))}
+		if strings.Contains(keys, "{condition}") {
+			var condition string
+			var err error
+			if condition, more, err = l.fields[c.Field].condition(c, len(own)); err != nil {
+				return q, "", err
+			}
+			keys = strings.ReplaceAll(keys, "{condition}", condition)
+		}
+		found, err := allOf(ctx, r, l.name+" by part", keys+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], append(own, more...)...)
+		if err != nil || len(found) > maxFound {
+			return q, "", err
+		}
+		slices.Sort(found)
+		list, err := idList(slices.Compact(found))
+		q.Conditions = slices.Delete(slices.Clone(q.Conditions), i, i+1)
+		return q, list, err
+	}
+	return q, "", nil
+}

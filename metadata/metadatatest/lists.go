@@ -1,0 +1,245 @@
+package metadatatest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
+)
+
+// recountLists compares the counts that are kept of lists with what there is.
+func (f fixture) recountLists(t *testing.T) {
+	t.Helper()
+	for _, text := range []string{
+		`SELECT 'users', 0, id / 1024, COUNT(*) FROM users WHERE deleted_at IS NULL GROUP BY 3`,
+		`SELECT 'groups', 0, id / 1024, COUNT(*) FROM user_groups GROUP BY 3`,
+		`SELECT 'members', project_id, id / 1024, COUNT(*) FROM members GROUP BY 2, 3`,
+		`SELECT 'labels', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM labels GROUP BY 2, 3`,
+		`SELECT 'robots', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM robots GROUP BY 2, 3`,
+		`SELECT 'projects', 0, id / 1024, COUNT(*) FROM projects GROUP BY 3`,
+		`SELECT 'public projects', 0, id / 1024, COUNT(*) FROM projects WHERE public GROUP BY 3`,
+		`SELECT 'public repositories', 0, p.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3`,
+		`SELECT 'repositories', 0, id / 1024, COUNT(*) FROM repositories GROUP BY 3`,
+		`SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3`,
+		`SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3`,
+	} {
+		var wrong int
+		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
+			SELECT COUNT(*) FROM (`+text+` EXCEPT SELECT list, owner, part, entries FROM list_counts) AS missing`).Scan(&wrong))
+		require.Zero(t, wrong, "%s is counted wrong", text)
+	}
+	var wrong int
+	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
+		SELECT COUNT(*) FROM (
+			SELECT project_id AS owner, COUNT(*) AS entries FROM artifacts WHERE listed GROUP BY 1
+			EXCEPT SELECT owner, CAST(SUM(entries) AS BIGINT) FROM list_counts WHERE list = 'artifacts of project' GROUP BY 1) AS missing`).Scan(&wrong))
+	require.Zero(t, wrong, "artifacts of projects are counted wrong")
+	// What there is none of has no count but zeros.
+	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
+		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list <> 'artifacts of project'
+			OR list = 'users' AND entries <> (SELECT COUNT(*) FROM users WHERE deleted_at IS NULL AND id / 1024 = part)
+			OR list = 'members' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND id / 1024 = part)
+			OR list = 'public repositories' AND entries <> (
+				SELECT COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public AND p.id / 1024 = part)
+			OR list = 'artifacts' AND entries <> (SELECT COUNT(*) FROM artifacts WHERE listed AND repository_id = owner AND id / 1024 = part)`).Scan(&wrong))
+	require.Zero(t, wrong, "counts are left behind")
+}
+
+// testListCounts makes, changes and deletes what is listed.
+func testListCounts(t *testing.T, f fixture) {
+	var user metadata.User
+	var group metadata.UserGroup
+	var project metadata.Project
+	f.recountLists(t)
+	steps := []func(ctx context.Context, tx *metadata.Tx) error{
+		func(ctx context.Context, tx *metadata.Tx) (err error) {
+			user, err = tx.CreateUser(ctx, metadata.User{Name: "carol"})
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) (err error) {
+			group, err = tx.CreateUserGroup(ctx, metadata.UserGroup{Name: "g", Kind: metadata.GroupOIDC})
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) (err error) {
+			project, err = tx.CreateProject(ctx, metadata.Project{Name: "open", Public: true})
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			for _, m := range []metadata.Member{{ProjectID: f.project.ID, UserID: user.ID}, {ProjectID: project.ID, UserID: user.ID}, {ProjectID: project.ID, GroupID: group.ID}} {
+				m.RoleID = 2
+				if _, err := tx.AddMember(ctx, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			for _, projectID := range []int64{0, f.project.ID, project.ID} {
+				if _, err := tx.CreateLabel(ctx, metadata.Label{ProjectID: projectID, Name: "l"}); err != nil {
+					return err
+				}
+				name := fmt.Sprintf("robot$%d", projectID)
+				if _, err := tx.CreateRobot(ctx, metadata.Robot{Name: name, PlainName: name[:5] + name[6:], ProjectID: projectID, CreatorKind: "local"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			for _, name := range []oci.Repository{"open/a", "open/b"} {
+				if _, err := tx.EnsureRepository(ctx, project.ID, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			repository, err := tx.LockRepository(ctx, "open/a")
+			if err == nil {
+				_, _, err = tx.PutManifest(ctx, newManifest(repository))
+			}
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			project.Public = false
+			_, err := tx.UpdateProject(ctx, project)
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) error {
+			project.Public = true
+			_, err := tx.UpdateProject(ctx, project)
+			return err
+		},
+		func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUser(ctx, user.ID) },
+		func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteUserGroup(ctx, group.ID) },
+		func(ctx context.Context, tx *metadata.Tx) error {
+			for _, name := range []oci.Repository{"open/a", "open/b"} {
+				repository, err := tx.Repository(ctx, name)
+				if err != nil {
+					return err
+				}
+				if err := tx.DeleteRepository(ctx, repository.ID); err != nil {
+					return err
+				}
+				f.requireNothingOf(ctx, t, tx, repository.ID)
+			}
+			return nil
+		},
+		func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteProject(ctx, project.ID) },
+	}
+	for _, step := range steps {
+		f.write(t, step)
+		f.recountLists(t)
+	}
+	statistics, err := f.Statistics(t.Context(), metadata.Visibility{All: true})
+	require.NoError(t, err)
+	require.Equal(t, metadata.Statistics{PrivateProjects: 1, PrivateRepositories: 1}, statistics)
+}
+
+// requireNothingOf requires that a deleted repository has no artifacts left.
+func (f fixture) requireNothingOf(ctx context.Context, t *testing.T, tx *metadata.Tx, repositoryID int64) {
+	t.Helper()
+	rows, total, err := tx.ListArtifacts(ctx, metadata.Collection{RepositoryID: repositoryID}, metadata.Query{Limit: 10})
+	require.NoError(t, err)
+	require.Empty(t, rows)
+	require.Zero(t, total)
+}
+
+// addRepositories makes n repositories whose ids lie apart, so that their counts have many parts.
+func (f fixture) addRepositories(t *testing.T, n int) {
+	t.Helper()
+	_, err := f.database.DB.ExecContext(t.Context(), fmt.Sprintf(`
+		INSERT INTO repositories (id, project_id, name, created_at, updated_at)
+		WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < %d)
+		SELECT 1000 + i * 300, %d, 'library/r' || SUBSTR(CAST(100000 + i AS TEXT), 2), i, 1000000 - i FROM s`, n, f.project.ID))
+	require.NoError(t, err)
+}
+
+// testListPages compares each page of a list with the whole, whichever way it is found.
+func testListPages(t *testing.T, f fixture) {
+	f.addRepositories(t, 40)
+	f.recountLists(t)
+	for _, projectID := range []int64{0, f.project.ID} {
+		for _, orders := range [][]metadata.Order{
+			nil, {{Field: "creation_time"}}, {{Field: "creation_time", Descending: true}}, {{Field: "name"}}, {{Field: "name", Descending: true}},
+			{{Field: "update_time"}}, {{Field: "repository_id", Descending: true}, {Field: "name"}},
+		} {
+			list := func(offset, limit int64) []int64 {
+				rows, total, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, projectID, metadata.Query{Order: orders, Offset: offset, Limit: limit})
+				require.NoError(t, err)
+				require.EqualValues(t, 41, total)
+				ids := make([]int64, 0, len(rows))
+				for _, row := range rows {
+					ids = append(ids, row.ID)
+				}
+				return ids
+			}
+			whole := list(0, -1)
+			require.Len(t, whole, 41)
+			for offset := range 43 {
+				for _, limit := range []int{1, 7, 50} {
+					require.Equal(t, slices.Clone(whole[min(offset, 41):min(offset+limit, 41)]), list(int64(offset), int64(limit)), "%v from %d", orders, offset)
+				}
+			}
+		}
+	}
+}
+
+// testPartsOfNames looks for what one, many and none of the names have in them, in whatever case.
+func testPartsOfNames(t *testing.T, f fixture) {
+	f.addRepositories(t, 1_200)
+	for text, expected := range map[string]int64{
+		"R00042": 1, "r0004": 10, "library/r": 1_200, "0": 1_200, "42": 22, "zz": 0, "none": 0, "": 1_201, "r0%": 0, "r_0": 0, `r\0`: 0, `"r"`: 0, "'": 0,
+		"r00 ": 0, "name:r00": 0, "r00*": 0, "éé": 0, "library/app": 1, "日本語": 0,
+	} {
+		for _, view := range []metadata.Visibility{{All: true}, {Projects: []string{"library"}}, {}} {
+			condition := metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{text}}
+			rows, total, err := f.ListRepositories(t.Context(), view, 0, metadata.Query{Limit: 5, Conditions: []metadata.Condition{condition}})
+			require.NoError(t, err, text)
+			wanted := expected
+			if !view.All && view.Projects == nil {
+				wanted = 0
+			}
+			require.Equal(t, wanted, total, "%q", text)
+			require.Len(t, rows, int(min(5, wanted)), "%q", text)
+			found, err := f.SearchRepositories(t.Context(), view, text, 7)
+			require.NoError(t, err)
+			require.Len(t, found, int(min(7, wanted)), "%q", text)
+			require.True(t, slices.IsSortedFunc(found, func(a, b metadata.FoundRepository) int { return int(a.ID - b.ID) }), "names are in the order of ids here")
+		}
+	}
+	last := metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{"r0"}}
+	rows, _, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, 0, metadata.Query{Offset: 1_195, Limit: 10, Conditions: []metadata.Condition{last}})
+	require.NoError(t, err)
+	require.Len(t, rows, 5)
+	require.Equal(t, oci.Repository("library/r00001"), rows[4].Name)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteRepository(ctx, rows[4].ID) })
+	found, err := f.SearchRepositories(t.Context(), metadata.Visibility{All: true}, "r00001", 7)
+	require.NoError(t, err)
+	require.Empty(t, found)
+}
+
+// testFilteredTotals counts what a filter leaves as far as it is counted.
+func testFilteredTotals(t *testing.T, f fixture) {
+	const beyond = metadata.FilteredTotal + 50
+	f.addRepositories(t, beyond)
+	everything := []metadata.Condition{{Field: "name", Comparison: metadata.Contains, Values: []any{"library/r"}}}
+	for _, page := range []struct{ offset, limit, total, rows int64 }{
+		{0, 10, metadata.FilteredTotal, 10},
+		{metadata.FilteredTotal, 10, metadata.FilteredTotal + 11, 10},
+		{beyond - 10, 10, beyond + 1, 10},
+		{beyond - 5, 10, beyond, 5},
+		{beyond, 10, metadata.FilteredTotal, 0},
+		{0, -1, beyond, beyond},
+	} {
+		rows, total, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, 0, metadata.Query{Offset: page.offset, Limit: page.limit, Conditions: everything})
+		require.NoError(t, err)
+		require.EqualValues(t, page.rows, len(rows), page)
+		require.Equal(t, page.total, total, page)
+	}
+}
