@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
@@ -63,6 +62,7 @@ type project struct {
 	RoleID       int               `json:"current_user_role_id" doc:"the strongest role of the caller, 0 for none"`
 	RoleIDs      []int             `json:"current_user_role_ids"`
 	Repositories int64             `json:"repo_count"`
+	RegistryID   int64             `json:"registry_id,omitempty" doc:"registry that the project is a cache of"`
 	Metadata     map[string]string `json:"metadata"`
 	Allowlist    cveAllowlist      `json:"cve_allowlist"`
 }
@@ -74,7 +74,7 @@ func (c *Call) viewProject(p metadata.ProjectDetail) project {
 	view := project{
 		ID: p.ID, Name: p.Name, OwnerID: p.OwnerID, OwnerName: p.OwnerName, CreatedAt: Time(p.CreatedAt), UpdatedAt: Time(p.UpdatedAt),
 		Togglable: c.Principal.SystemAdmin || role == policy.ProjectAdmin, RoleID: int(role), RoleIDs: p.RoleIDs,
-		Repositories: p.RepositoryCount, Metadata: projects.Metadata(p), Allowlist: viewAllowlist(p.Allowlist),
+		Repositories: p.RepositoryCount, RegistryID: p.RegistryID, Metadata: projects.Metadata(p), Allowlist: viewAllowlist(p.Allowlist),
 	}
 	if view.RoleIDs == nil {
 		view.RoleIDs = []int{}
@@ -165,11 +165,9 @@ type createProjectInput struct {
 }
 
 func (a *API) createProject(c *Call, in createProjectInput) (Created, error) {
-	if in.Body.RegistryID != nil && *in.Body.RegistryID != 0 {
-		return Created{}, fault.New(fault.Invalid, "registry_id %d: this registry has no projects that are caches of others", *in.Body.RegistryID)
-	}
 	created, err := a.options.Projects.Create(c.Context(), c.actor(), c.Principal, projects.Wanted{
 		Name: in.Body.Name, Metadata: in.Body.metadata(), Limit: in.Body.StorageLimit, Allowlist: in.Body.Allowlist.list(),
+		RegistryID: in.Body.RegistryID,
 	})
 	if err != nil {
 		return Created{}, err
@@ -202,7 +200,7 @@ type updateProjectInput struct {
 
 func (a *API) updateProject(c *Call, in updateProjectInput) (None, error) {
 	return None{}, a.options.Projects.Update(c.Context(), c.actor(), c.Project, projects.Edit{
-		Metadata: in.Body.metadata(), Allowlist: in.Body.Allowlist.list(),
+		Metadata: in.Body.metadata(), Allowlist: in.Body.Allowlist.list(), RegistryID: in.Body.RegistryID,
 	})
 }
 
@@ -231,6 +229,8 @@ type projectSummary struct {
 	Guests        int64                `json:"guest_count,omitempty"`
 	LimitedGuests int64                `json:"limited_guest_count,omitempty"`
 	Quota         *projectSummaryQuota `json:"quota,omitempty"`
+	// Registry is the one that the project is a cache of; how it is logged in to is not told.
+	Registry *remoteRegistry `json:"registry,omitempty"`
 }
 
 type projectSummaryQuota struct {
@@ -244,6 +244,15 @@ func (a *API) getProjectSummary(c *Call, _ struct{}) (projectSummary, error) {
 		return projectSummary{}, err
 	}
 	view := projectSummary{Repositories: summary.Repositories}
+	if c.Project.RegistryID != 0 {
+		row, err := a.options.Store.RemoteRegistry(c.Context(), c.Project.RegistryID)
+		if err != nil {
+			return projectSummary{}, err
+		}
+		registry := viewRemoteRegistry(row)
+		registry.Credential = nil
+		view.Registry = &registry
+	}
 	members, err := c.Allows(policy.List, policy.Resource{Project: c.Project.Name, Kind: "member"})
 	if err != nil {
 		return projectSummary{}, err

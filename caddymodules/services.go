@@ -180,13 +180,19 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
+	readOnly := func(ctx context.Context) bool {
+		values, err := configuration.Values(ctx)
+		return err == nil && values.On(setting.ReadOnly)
+	}
+	cache := s.openProxy(settings, store, content, readOnly)
+	changed := func(project string) {
+		authorizer.Invalidate(project)
+		cache.Forget()
+	}
 	s.token, s.keys = http.HandlerFunc(gate.ServeToken), http.HandlerFunc(gate.ServeKeys)
 	s.distribution = distribution.New(distribution.Options{
 		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress, Record: s.recorder.Record,
-		ReadOnly: func(ctx context.Context) bool {
-			values, err := configuration.Values(ctx)
-			return err == nil && values.On(setting.ReadOnly)
-		},
+		ReadOnly: readOnly, Proxy: cache,
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
@@ -195,7 +201,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
 		Registries: s.registries, Replication: s.replication,
 		Users: users, Groups: groups, LDAP: company,
-		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: authorizer.Invalidate}),
+		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 		AccessTokens: accessTokens,

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-const projectColumns = `p.id, p.name, p.public, COALESCE(p.owner_id, 0), p.created_at, p.updated_at`
+const projectColumns = `p.id, p.name, p.public, COALESCE(p.owner_id, 0), COALESCE(p.registry_id, 0), p.created_at, p.updated_at`
 
 var (
 	projectByName = define("project", `SELECT `+projectColumns+` FROM projects p WHERE p.name = $1`)
@@ -27,18 +27,19 @@ var (
 		SELECT DISTINCT `+projectColumns+` FROM user_roles m JOIN projects p ON p.id = m.project_id WHERE m.user_id = $1 ORDER BY p.id`)
 
 	insertProject = define("create project", `
-		INSERT INTO projects (name, public, owner_id, created_at, updated_at) VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4)
-		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
+		INSERT INTO projects (name, public, owner_id, created_at, updated_at, registry_id)
+		VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4, NULLIF(CAST($5 AS BIGINT), 0))
+		RETURNING id, name, public, COALESCE(owner_id, 0), COALESCE(registry_id, 0), created_at, updated_at`)
 	updateProject = define("update project", `
 		UPDATE projects SET public = $2, owner_id = NULLIF(CAST($3 AS BIGINT), 0), updated_at = $4 WHERE id = $1
-		RETURNING id, name, public, COALESCE(owner_id, 0), created_at, updated_at`)
+		RETURNING id, name, public, COALESCE(owner_id, 0), COALESCE(registry_id, 0), created_at, updated_at`)
 	lockProject       = define("lock project", `SELECT `+projectColumns+` FROM projects p WHERE p.id = $1 {for update}`)
 	projectRepository = define("any repository of project", `SELECT id FROM repositories WHERE project_id = $1 LIMIT 1`)
 	deleteProject     = define("delete project", `DELETE FROM projects WHERE id = $1`)
 )
 
 func scanProject(r row, p *Project) error {
-	return r.Scan(&p.ID, &p.Name, &p.Public, &p.OwnerID, moment{&p.CreatedAt}, moment{&p.UpdatedAt})
+	return r.Scan(&p.ID, &p.Name, &p.Public, &p.OwnerID, &p.RegistryID, moment{&p.CreatedAt}, moment{&p.UpdatedAt})
 }
 
 // Project returns a project by name, or [ErrNotFound].
@@ -66,9 +67,9 @@ func (r Reader) ProjectsOfMember(ctx context.Context, userID int64) ([]Project, 
 }
 
 // CreateProject adds a project without a limit on what it holds, which [Tx.SetLimit] sets, and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when
-// there is no such owner.
+// there is no such owner, or no such registry elsewhere.
 func (t *Tx) CreateProject(ctx context.Context, p Project) (Project, error) {
-	created, err := one(ctx, t.Reader, insertProject, scanProject, p.Name, p.Public, p.OwnerID, micros(now()))
+	created, err := one(ctx, t.Reader, insertProject, scanProject, p.Name, p.Public, p.OwnerID, micros(now()), p.RegistryID)
 	if err != nil {
 		return Project{}, fmt.Errorf("project %q: %w", p.Name, err)
 	}

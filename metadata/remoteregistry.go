@@ -40,6 +40,7 @@ var (
 			status = $10, updated_at = $11 WHERE id = $1`)
 	setRemoteRegistryStatus = define("set status of registry", `UPDATE registries SET status = $2 WHERE id = $1`)
 	deleteRemoteRegistry    = define("delete registry", `DELETE FROM registries WHERE id = $1`)
+	cachesOfRegistry        = define("projects that are caches of registry", `SELECT name FROM projects WHERE registry_id = $1 ORDER BY name LIMIT 1`)
 	policiesOfRegistry      = define("policies of registry", `
 		SELECT name FROM replication_policies WHERE source_id = $1 UNION ALL SELECT name FROM replication_policies WHERE destination_id = $1 LIMIT 1`)
 )
@@ -95,7 +96,7 @@ func (t *Tx) SetRemoteRegistryStatus(ctx context.Context, id int64, status strin
 	return t.execOne(ctx, setRemoteRegistryStatus, id, status)
 }
 
-// DeleteRemoteRegistry removes a registry. It returns [ErrNotFound], or [ErrReferenced] when a policy has it.
+// DeleteRemoteRegistry removes a registry. It returns [ErrNotFound], or [ErrReferenced] when a policy has it or a project is a cache of it.
 func (t *Tx) DeleteRemoteRegistry(ctx context.Context, id int64) error {
 	if _, err := one(ctx, t.Reader, lockRemoteRegistry, value[int64], id); err != nil {
 		return fmt.Errorf("registry %d: %w", id, err)
@@ -103,6 +104,13 @@ func (t *Tx) DeleteRemoteRegistry(ctx context.Context, id int64) error {
 	policies, err := all(ctx, t.Reader, policiesOfRegistry, value[string], id)
 	if err != nil {
 		return err
+	}
+	caches, err := all(ctx, t.Reader, cachesOfRegistry, value[string], id)
+	if err != nil {
+		return err
+	}
+	if len(caches) > 0 {
+		return fmt.Errorf("project %q is a cache of the registry: %w", caches[0], ErrReferenced)
 	}
 	if len(policies) > 0 {
 		return fmt.Errorf("replication policy %q has the registry: %w", policies[0], ErrReferenced)

@@ -76,12 +76,14 @@ type UserGroup struct {
 
 // Project is the namespace before the first slash of a repository's name, and the unit of permission.
 type Project struct {
-	ID        int64
-	Name      string
-	Public    bool
-	OwnerID   int64
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	ID      int64
+	Name    string
+	Public  bool
+	OwnerID int64
+	// RegistryID is that of the registry elsewhere that the project is a cache of, 0 for none.
+	RegistryID int64
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 }
 
 // Member is the role of a user or a group in a project.

@@ -75,10 +75,12 @@ type Wanted struct {
 	Limit *int64
 	// Allowlist is nil for none.
 	Allowlist *Allowlist
+	// RegistryID is that of the registry elsewhere that it is to be a cache of, for good; nil for none.
+	RegistryID *int64
 }
 
 // Create adds a project. Its creator, if a user, owns it and becomes its administrator. The error is a [*fault.Error]: Invalid for
-// the name, metadata, limit or list; Forbidden when only system administrators may create projects; Conflict when the name is taken.
+// the name, metadata, limit, list or registry; Forbidden when only system administrators may create such projects; Conflict when the name is taken.
 func (p *Projects) Create(ctx context.Context, actor event.Actor, creator identity.Principal, wanted Wanted) (metadata.Project, error) {
 	if err := CheckName(wanted.Name); err != nil {
 		return metadata.Project{}, err
@@ -96,6 +98,9 @@ func (p *Projects) Create(ctx context.Context, actor event.Actor, creator identi
 		return metadata.Project{}, err
 	}
 	row := metadata.Project{Name: wanted.Name, Public: public != nil && *public}
+	if row.RegistryID, err = p.cached(ctx, creator, wanted.RegistryID); err != nil {
+		return metadata.Project{}, err
+	}
 	if creator.Kind == identity.KindUser {
 		row.OwnerID = creator.ID
 	}
@@ -130,6 +135,21 @@ func (p *Projects) Create(ctx context.Context, actor event.Actor, creator identi
 	return p.options.Store.Project(ctx, wanted.Name)
 }
 
+// cached returns the id of the registry elsewhere that a new project is a cache of, 0 for none.
+func (p *Projects) cached(ctx context.Context, creator identity.Principal, wanted *int64) (int64, error) {
+	if wanted == nil || *wanted == 0 {
+		return 0, nil
+	}
+	if !creator.SystemAdmin {
+		return 0, fault.New(fault.Forbidden, "only system administrators may create projects that are caches of registries elsewhere")
+	}
+	_, err := p.options.Store.RemoteRegistry(ctx, *wanted)
+	if errors.Is(err, metadata.ErrNotFound) {
+		return 0, fault.Because(err, fault.Invalid, "registry_id %d: there is no such registry", *wanted)
+	}
+	return *wanted, err
+}
+
 // firstLimit returns how much a new project may hold, unless its creator may not make one.
 func (p *Projects) firstLimit(ctx context.Context, creator identity.Principal, wanted *int64) (int64, error) {
 	values, err := p.options.Settings.Values(ctx)
@@ -151,6 +171,8 @@ type Edit struct {
 	Metadata map[string]string
 	// Allowlist is nil when it stays.
 	Allowlist *Allowlist
+	// RegistryID is nil, or what it is: what a project is a cache of stays.
+	RegistryID *int64
 }
 
 // Update changes a project. The error is a [*fault.Error]: Invalid for metadata or list, NotFound when the project has gone.
@@ -158,6 +180,9 @@ func (p *Projects) Update(ctx context.Context, actor event.Actor, project metada
 	public, values, err := normalise(edit.Metadata)
 	if err != nil {
 		return err
+	}
+	if edit.RegistryID != nil && *edit.RegistryID != project.RegistryID {
+		return fault.New(fault.Invalid, "registry_id: what a project is a cache of cannot be changed: create another project")
 	}
 	allowlist, err := edit.Allowlist.row(project.ID)
 	if err != nil {

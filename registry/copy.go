@@ -24,6 +24,9 @@ const (
 // [Registry.PutManifest], or a [*fault.Error]: NotFound; Conflict when the target has the artifact; Unsupported for an accessory,
 // which is copied with what it belongs to.
 func (r *Registry) Copy(ctx context.Context, actor event.Actor, from oci.Repository, reference oci.Reference, to oci.Repository) (oci.Digest, error) {
+	if err := mayTake(ctx, r.metadata.Reader, to); err != nil {
+		return "", metadataError("read project of "+to.String(), err)
+	}
 	artifact, err := r.Artifact(ctx, from, reference, With{Tags: true})
 	if err != nil {
 		return "", err

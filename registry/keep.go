@@ -2,9 +2,11 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 )
@@ -37,4 +39,16 @@ func (r *Registry) KeepBlob(ctx context.Context, repository oci.Repository, dige
 	})
 	r.tellPushed()
 	return metadataError("note blob "+digest.String(), err)
+}
+
+// mayTake refuses a repository of a project that is a cache of a registry elsewhere, which holds only what is there.
+func mayTake(ctx context.Context, reader metadata.Reader, repository oci.Repository) error {
+	project, err := reader.Project(ctx, repository.Project())
+	if errors.Is(err, metadata.ErrNotFound) {
+		return nil // whoever needs it says so
+	}
+	if err == nil && project.RegistryID != 0 {
+		err = fault.New(fault.Unsupported, "project %q is a cache of another registry, and takes nothing else", project.Name)
+	}
+	return err
 }

@@ -35,6 +35,9 @@ func (r *Registry) CreateTag(ctx context.Context, actor event.Actor, repository 
 		if err != nil {
 			return err
 		}
+		if err := mayTake(ctx, tx.Reader, repository); err != nil {
+			return err
+		}
 		artifact, err := tx.Artifact(ctx, repository, reference)
 		if err != nil {
 			return err

@@ -111,6 +111,7 @@ func TestContract(t *testing.T) {
 			{"audit", audit},
 			{"registries", registries},
 			{"replications", replications},
+			{"caches", caches},
 			{"collections", collections},
 		} {
 			t.Run(part.name, func(t *testing.T) {

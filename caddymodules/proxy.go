@@ -1,0 +1,30 @@
+package caddymodules
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/replicate/proxy"
+)
+
+// openProxy opens the cache of registries elsewhere, which keeps nothing while the registry is read-only.
+func (s *services) openProxy(settings settings, store *metadata.Store, content *registry.Registry, readOnly func(context.Context) bool) *proxy.Cache {
+	cache := proxy.New(proxy.Options{
+		Origin:  proxy.Origins{Store: store, Open: s.openOrigin}.Origin,
+		Content: content, Store: store, Directory: filepath.Join(settings.dataDir, "proxy"), Logger: s.logger,
+		Keep: func(ctx context.Context) bool { return !readOnly(ctx) },
+	})
+	s.onClose(cache.Close)
+	return cache
+}
+
+// openOrigin opens a registry elsewhere for projects that are caches of it: somebody waits for its answers.
+func (s *services) openOrigin(ctx context.Context, id int64) (proxy.Remote, error) {
+	registry, err := s.registries.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return registry.Content().Once(), nil
+}
