@@ -67,6 +67,7 @@ var mayImport = map[string][]string{
 var confined = map[string][]string{
 	"github.com/caddyserver/caddy/v2":  {"caddymodules/...", "cmd/...", "module.go"},
 	"github.com/minio/minio-go/v7":     {"storage/s3/..."},
+	"github.com/aws/aws-sdk-go-v2":     {"replicate/adapter/ecr"},
 	"github.com/casbin/casbin/v2":      {"policy"},
 	"github.com/danielgtaylor/huma/v2": {"api"},
 	"github.com/coreos/go-oidc/v3":     {"identity/oidc"},

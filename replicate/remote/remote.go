@@ -32,9 +32,6 @@ type Options struct {
 	URL string
 	// Username and Secret log in; both empty logs nobody in.
 	Username, Secret string
-	// Login, when it is set, returns what to log in with in the place of Username and Secret: some registries give out secrets that
-	// last for hours.
-	Login func(ctx context.Context) (username, secret string, err error)
 	// Transport carries the requests; it decides where connections may go, see package outbound.
 	Transport http.RoundTripper
 	UserAgent string
@@ -80,13 +77,18 @@ func retryAfter(backoff retry.Backoff) retry.Backoff {
 	}
 }
 
+// Retrying returns a transport that sends requests again which can be, after faults of the server or the way.
+func Retrying(transport http.RoundTripper) http.RoundTripper {
+	return &retry.Transport{Base: transport, Policy: func() retry.Policy { return requestRetries }}
+}
+
 // New returns the registry at an address. It returns an error when the address is none.
 func New(options Options) (*Registry, error) {
 	base, err := url.Parse(options.URL)
 	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.Path != "" && base.Path != "/" {
 		return nil, fmt.Errorf("%q is no address of a registry, such as https://registry.example.com", options.URL)
 	}
-	transport := &retry.Transport{Base: options.Transport, Policy: func() retry.Policy { return requestRetries }}
+	transport := Retrying(options.Transport)
 	return &Registry{
 		base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: newClient(base.Host, options, transport), once: newClient(base.Host, options, options.Transport),
 	}, nil
@@ -102,16 +104,7 @@ func newClient(host string, options Options, transport http.RoundTripper) *auth.
 		// Where connections may go is the transport's to say, for realms of tokens and everything else alike.
 		BlockedRealmPrefixes: []netip.Prefix{},
 	}
-	switch {
-	case options.Login != nil:
-		client.Credential = func(ctx context.Context, asked string) (auth.Credential, error) {
-			if asked != host {
-				return auth.EmptyCredential, nil
-			}
-			username, secret, err := options.Login(ctx)
-			return auth.Credential{Username: username, Password: secret}, err
-		}
-	case options.Username != "" || options.Secret != "":
+	if options.Username != "" || options.Secret != "" {
 		client.Credential = auth.StaticCredential(host, auth.Credential{Username: options.Username, Password: options.Secret})
 	}
 	return client
