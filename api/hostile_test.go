@@ -85,6 +85,7 @@ func TestHostile_tokensOpenNothing(t *testing.T) {
 			}
 
 			transactions := h.Transactions()
+			require.Positive(t, transactions, "the login of clara had one at least")
 			for name, suspect := range suspects {
 				for _, r := range h.requests {
 					refused, answer := h.send(suspect.client, r)

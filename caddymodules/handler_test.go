@@ -159,7 +159,8 @@ func TestAPI_tellsOfTheSystem(t *testing.T) {
 	require.JSONEq(t, `{"version":"v2.0"}`, body)
 	_, body = s.read(http.MethodGet, "/api/v2.0/health", nil)
 	require.JSONEq(t, `{"status":"healthy","components":[{"name":"core","status":"healthy"},{"name":"database","status":"healthy"},
-		{"name":"storage","status":"healthy"},{"name":"registry","status":"healthy"}]}`, body)
+		{"name":"storage","status":"healthy"},{"name":"registry","status":"healthy"},
+		{"name":"jobservice","status":"healthy"}]}`, body)
 	_, body = s.read(http.MethodGet, "/api/v2.0/systeminfo", nil)
 	require.Contains(t, body, `"auth_mode":"db_auth"`)
 }

@@ -123,6 +123,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 			health.Check{Name: "database", Ask: store.Ping},
 			health.Check{Name: "storage", Ask: backend.Check},
 			health.Check{Name: "registry", Needs: []string{"database", "storage"}},
+			health.Check{Name: "jobservice", Ask: s.jobs.Alive, Needs: []string{"database"}},
 		),
 	}
 	if volumes, ok := storage.VolumesOf(backend); ok {

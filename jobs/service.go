@@ -55,6 +55,18 @@ func (j *Jobs) Pools(ctx context.Context) ([]metadata.Pool, error) {
 	return pools, err
 }
 
+// Alive returns nil when there are workers, of this process or of another one, and an error that says what is wrong otherwise.
+func (j *Jobs) Alive(ctx context.Context) error {
+	pools, err := j.Pools(ctx)
+	if err != nil {
+		return err
+	}
+	if starting := time.Since(j.pool.StartedAt) < j.options.Lease; len(pools) == 0 && !starting {
+		return fmt.Errorf("no worker has shown itself for %s", 2*j.options.Lease)
+	}
+	return nil
+}
+
 // Working returns the tasks that run, of all pools or of the one; the error wraps [metadata.ErrNotFound] when there is no such pool.
 func (j *Jobs) Working(ctx context.Context, pool string) ([]metadata.Task, error) {
 	pools, err := j.Pools(ctx)

@@ -163,7 +163,7 @@ func TestQueue_pausedSchedulerFiresNothing(t *testing.T) {
 func TestJobs_workersAreSeen(t *testing.T) {
 	eachEngine(t, func(t *testing.T, store *metadata.Store) {
 		began := make(chan metadata.Task, 9)
-		here, _ := start(t, store, jobs.Kind{Name: "WORK", Run: untilStopped(began)})
+		here, stopHere := start(t, store, jobs.Kind{Name: "WORK", Run: untilStopped(began)})
 		elsewhere, stop := start(t, store)
 		execution := submit(t, here, jobs.Submission{})
 		task := <-began
@@ -194,5 +194,10 @@ func TestJobs_workersAreSeen(t *testing.T) {
 		pools, err := here.Pools(t.Context())
 		require.NoError(t, err)
 		require.Len(t, pools, 1)
+		require.NoError(t, elsewhere.Alive(t.Context()), "there are workers, if not its own")
+		stopHere()
+		require.Eventually(t, func() bool { return elsewhere.Alive(t.Context()) != nil }, time.Minute, 5*time.Millisecond, "there are none")
+		require.NoError(t, store.Close())
+		require.Error(t, elsewhere.Alive(t.Context()))
 	})
 }

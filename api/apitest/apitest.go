@@ -72,7 +72,10 @@ type Server struct {
 	transactions atomic.Int64
 }
 
-// Transactions is how many transactions there were: what needs one, and did not begin one, has not happened.
+// requested marks the context of requests.
+type requested struct{}
+
+// Transactions is how many transactions requests have begun: what needs one, and did not begin one, has not happened.
 func (s *Server) Transactions() int64 { return s.transactions.Load() }
 
 // Recorded are the events of refusals, which nobody writes here.
@@ -146,7 +149,9 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		change(&options)
 	}
 	s.Settings, s.API = options.Settings, api.New(options)
-	server := httptest.NewServer(s.API)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.API.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requested{}, true)))
+	}))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 	return s
@@ -179,7 +184,7 @@ func (s *Server) openStore(t testing.TB, engine string) {
 		s.Store = store
 	}
 	s.Store.Observe(func(ctx context.Context, name string) (context.Context, func(error)) {
-		if name == "transaction" {
+		if marked, _ := ctx.Value(requested{}).(bool); marked && name == "transaction" {
 			s.transactions.Add(1)
 		}
 		return ctx, func(error) {}
