@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
 	"registry/...": {"oci", "event", "fault", "secret", "flush", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
-	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "identity/...", "policy/...", "project/..."},
+	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "jobs", "identity/...", "policy/...", "project/..."},
 	// The proxy cache keeps what it fetches through an interface of its own.
 	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "replicate/remote"},
 	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},

@@ -29,6 +29,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
+	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
 	"github.com/berth-registry/berth/setting"
@@ -61,6 +62,8 @@ type Options struct {
 	OIDC *oidc.People
 	// Purges delete old entries of the audit log, Collections collect garbage.
 	Purges, Collections *jobs.Recurring
+	// Retentions are the rules which artifacts of projects are kept.
+	Retentions *retain.Policies
 	// Registries are those elsewhere.
 	Registries *replicate.Registries
 	// Replication says what is copied to and from them.

@@ -69,7 +69,7 @@ var toSystem = map[string]string{
 	"ping read": "anyone", "description read": "anyone", "health read": "anyone", "project list": "anyone", "search read": "anyone", "repository list": "anyone", "icon read": "anyone",
 	"system-info read": "anyone", "catalog list": "anyone",
 	"project create": "authenticated", "statistics read": "authenticated", "user search": "authenticated", "user-group search": "authenticated",
-	"current-user read": "authenticated", "session delete": "authenticated", "audit-log-type list": "authenticated",
+	"current-user read": "authenticated", "session delete": "authenticated", "audit-log-type list": "authenticated", "retention-metadata read": "authenticated",
 	"cve-allowlist read": "authenticated", "project search": "authenticated", "label list": "authenticated", "label read": "authenticated",
 }
 
@@ -113,6 +113,18 @@ var rows = map[string]row{
 	"getPermissions":            {who: "project administrator", path: func(*walker, string) string { return "/permissions" }},
 	"getCurrentUserPermissions": {who: "authenticated", path: func(*walker, string) string { return "/users/current/permissions" }},
 
+	"createRetention": {ofProject: true, path: func(*walker, string) string { return "/retentions" }, body: func(w *walker, project string) any {
+		return retentionOf(w.projectID(project), "")
+	}},
+	"getRetention":              {ofProject: true, path: someRetention("")},
+	"updateRetention":           {ofProject: true, path: someRetention("")},
+	"deleteRetention":           {ofProject: true, path: someRetention("")},
+	"triggerRetentionExecution": {ofProject: true, path: someRetention("/executions")},
+	"listRetentionExecutions":   {ofProject: true, path: someRetention("/executions")},
+	"operateRetentionExecution": {ofProject: true, path: someRetention("/executions/4711"), missing: true},
+	"listRetentionTasks":        {ofProject: true, path: someRetention("/executions/4711/tasks"), missing: true},
+	"getRetentionTaskLog":       {ofProject: true, path: someRetention("/executions/4711/tasks/1"), missing: true},
+
 	"createUser":         {who: "nobody", path: func(*walker, string) string { return "/users" }},
 	"getCurrentUserInfo": {who: "authenticated", path: func(*walker, string) string { return "/users/current" }},
 	"getUser":            {who: "nobody", path: somebody("")},
@@ -153,7 +165,9 @@ type row struct {
 	who string
 	// inProjects tells that there are such rows in projects too; the project of the others is "".
 	inProjects bool
-	path       func(w *walker, project string) string
+	// ofProject tells that there are such rows in projects only.
+	ofProject bool
+	path      func(w *walker, project string) string
 	// body is that of a request that changes something; nil sends an empty object.
 	body func(w *walker, project string) any
 	// missing says that there is no such row, so that 404 hides nothing.
@@ -182,6 +196,19 @@ func robotOf(w *walker, project string) any {
 	return robotBody(fmt.Sprint("robot-", w.made), level, namespace+" "+right)
 }
 
+// someRetention is a path below the retention policy of the project.
+func someRetention(below string) func(*walker, string) string {
+	return func(w *walker, project string) string {
+		found, err := w.Store.RetentionPolicyOf(w.t.Context(), w.projectID(project))
+		if err != nil {
+			w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/retentions", retentionOf(w.projectID(project), ""))
+			found, err = w.Store.RetentionPolicyOf(w.t.Context(), w.projectID(project))
+			require.NoError(w.t, err)
+		}
+		return fmt.Sprintf("/retentions/%d%s", found.ID, below)
+	}
+}
+
 // someRobot is the path of a robot account.
 func someRobot(w *walker, project string) string {
 	made := w.Admin().Must(w.t, http.StatusCreated, http.MethodPost, "/robots", robotOf(w, project))
@@ -205,6 +232,8 @@ func (w *walker) projectID(name string) int64 {
 func places(route api.Route) []string {
 	switch {
 	case route.Permission.Scope == api.ScopeProject:
+		return []string{"hidden", "shown"}
+	case rows[route.ID].ofProject:
 		return []string{"hidden", "shown"}
 	case rows[route.ID].inProjects:
 		return []string{"", "hidden", "shown"}

@@ -22,6 +22,7 @@ func (a *API) resources() [][]Route {
 		a.auditRoutes(),
 		a.purgeRoutes(),
 		a.gcRoutes(),
+		a.retentionRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

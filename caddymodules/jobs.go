@@ -3,6 +3,7 @@ package caddymodules
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/berth-registry/berth/caddymodules/thisregistry"
 	"github.com/berth-registry/berth/event/follow"
@@ -10,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/project"
+	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
 	"github.com/berth-registry/berth/setting"
@@ -24,7 +26,7 @@ func (s *services) openJobs(ctx context.Context, store *metadata.Store, content 
 		audit.Purging(store),
 		s.registries.Checking(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
-	}, s.replication.Kinds()...)})
+	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
 	s.onClose(s.jobs.Close)
 	s.replication.Bind(s.jobs)
 	s.run(follow.New(follow.Options{

@@ -29,6 +29,7 @@ import (
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
+	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
 	_ "github.com/berth-registry/berth/replicate/adapter/standard" // kinds of registry elsewhere
@@ -102,6 +103,13 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	})
 	s.onClose(s.registries.Close)
 	content := registry.New(registry.Options{
+		KeepDeleted: func(ctx context.Context) time.Duration {
+			values, err := configuration.Values(ctx)
+			if err != nil {
+				return 0
+			}
+			return time.Duration(values.Number(setting.SoftDeleteDays)) * 24 * time.Hour
+		},
 		Metadata: store, Storage: backend, Logger: s.logger, UploadExpiry: settings.uploadExpiry, Record: s.recorder.Record,
 		EnforceLimits: func(ctx context.Context) bool {
 			values, err := configuration.Values(ctx)
@@ -200,6 +208,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
+		Retentions: retain.New(store, s.jobs),
 		Registries: s.registries, Replication: s.replication,
 		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed}),

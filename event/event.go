@@ -49,6 +49,13 @@ const (
 	ImmutableRuleCreated Kind = "immutable_rule_created"
 	ImmutableRuleUpdated Kind = "immutable_rule_updated"
 	ImmutableRuleDeleted Kind = "immutable_rule_deleted"
+	// RetentionPolicyCreated and its like are about the rules which artifacts of a project are kept.
+	RetentionPolicyCreated Kind = "retention_policy_created"
+	RetentionPolicyUpdated Kind = "retention_policy_updated"
+	RetentionPolicyDeleted Kind = "retention_policy_deleted"
+	// ArtifactRestored tells that a deletion was undone, DeletionPurged that it cannot be undone any more.
+	ArtifactRestored Kind = "artifact_restored"
+	DeletionPurged   Kind = "deletion_purged"
 	// AllowlistUpdated is about the vulnerabilities that the registry lets through.
 	AllowlistUpdated Kind = "allowlist_updated"
 	// QuotaWarned tells that a project is near its limit, QuotaExceeded that a push was refused because of it; Subject says it in

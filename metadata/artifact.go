@@ -35,7 +35,9 @@ type Artifact struct {
 	ProjectID  int64
 	Repository oci.Repository
 	PulledAt   time.Time // zero when never pulled
-	TagCount   int64
+	// PushedAt is when the manifest was pushed last.
+	PushedAt time.Time
+	TagCount int64
 	// IndexCount is how many entries of indexes list it.
 	IndexCount int64
 }
@@ -44,7 +46,7 @@ type Artifact struct {
 func (a Artifact) Place() Place { return Place{a.ID} }
 
 const (
-	artifactColumns = manifestColumns + `, a.project_id, r.name, a.pulled_at, a.tag_count, a.index_count,
+	artifactColumns = manifestColumns + `, a.project_id, r.name, a.pulled_at, COALESCE(a.pushed_at, a.created_at), a.tag_count, a.index_count,
 		a.kind, a.config_media_type, a.content_size, a.accessory, COALESCE(a.accessory_of, ''), COALESCE(a.icon, ''), a.attributes`
 	artifactJoins = ` JOIN manifests m ON m.id = a.id JOIN repositories r ON r.id = a.repository_id`
 )
@@ -101,7 +103,7 @@ var (
 
 func scanArtifact(r row, a *Artifact) error {
 	var attributes sql.NullString
-	err := scanManifestAnd(r, &a.Manifest, &a.ProjectID, &a.Repository, moment{&a.PulledAt}, &a.TagCount, &a.IndexCount,
+	err := scanManifestAnd(r, &a.Manifest, &a.ProjectID, &a.Repository, moment{&a.PulledAt}, moment{&a.PushedAt}, &a.TagCount, &a.IndexCount,
 		&a.Facts.Kind, &a.Facts.ConfigMediaType, &a.Facts.ContentSize, &a.Facts.Accessory, &a.Facts.AccessoryOf, &a.Facts.Icon, &attributes)
 	if attributes.Valid {
 		a.Facts.Attributes = json.RawMessage(attributes.String)

@@ -37,6 +37,7 @@ var (
 		SELECT CAST($1 AS BIGINT), CAST(value->>'position' AS INTEGER), CAST($2 AS BIGINT), value->>'kind', value->>'digest', value->>'mediaType', CAST(value->>'size' AS BIGINT),
 			CAST(value->>'countedIn' AS BIGINT), value->>'details'
 		FROM {elements}($3{json})`)
+	pushAgain        = define("push manifest again", `UPDATE artifacts SET pushed_at = $2 WHERE id = $1`)
 	deleteReferences = define("delete references", `DELETE FROM manifest_references WHERE manifest_id = $1`)
 	deleteManifest   = define("delete manifest", `DELETE FROM manifests WHERE id = $1`)
 	tagsOfManifest   = define("tags of manifest", `SELECT name FROM tags WHERE manifest_id = $1 ORDER BY name`)
@@ -123,7 +124,10 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		return true, added, err
 	}
 	old, err := one(ctx, t.Reader, storedManifest, scanManifestKey, m.RepositoryID, string(m.Digest))
-	if err != nil || old.mediaType == m.MediaType {
+	if err != nil {
+		return false, 0, err
+	}
+	if _, err := t.exec(ctx, pushAgain, old.id, micros(now())); err != nil || old.mediaType == m.MediaType {
 		return false, 0, err
 	}
 	if err := t.execOne(ctx, updateManifest, old.id, m.MediaType, m.ArtifactType, annotations, subject); err != nil {

@@ -34,7 +34,7 @@ func TestStatements_useIndexes(t *testing.T) {
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
 		"repositories in view": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
 		"link blobs of repository": true,
-		"permissions of robots":    true, "due heads of lanes": true, "projects in view": true, "counts of projects given": true,
+		"permissions of robots":    true, "due heads of lanes": true, "review blobs of deletions": true, "projects in view": true, "counts of projects given": true,
 	}
 	// Counted and listed whole: uploads in progress and keys, and the
 	// events that the few followers have read, from the first on, up to a number.
@@ -44,7 +44,7 @@ func TestStatements_useIndexes(t *testing.T) {
 		"waiting tasks": true, "running tasks": true, "paused queues": true, "pools": true, "delete old pools": true,
 	}
 	// Rows that the statement has found by indexes before.
-	derived := map[string]bool{"lanes": true, "open": true, "joined": true, "named": true, "m": true}
+	derived := map[string]bool{"k": true, "lanes": true, "open": true, "joined": true, "named": true, "m": true}
 	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "contains": "MATCH", "contained": "", "json": "", "settled": "TRUE"}}
 	texts := words.texts()
 	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)

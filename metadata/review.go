@@ -51,15 +51,17 @@ var (
 		WHERE l.repository_id = $1 AND l.digest IN (SELECT value FROM {texts}($2{json})) AND NOT EXISTS (
 			SELECT 1 FROM manifest_references m WHERE m.repository_id = $1 AND m.digest = l.digest AND m.kind IN ('config', 'layer'))
 		ORDER BY l.digest`)
-	unneededBlobs = define("blobs that no repository has", `
+	unneededBlobs = define("blobs that nobody has", `
 		SELECT b.digest, b.size FROM blobs b
 		WHERE b.digest IN (SELECT value FROM {texts}($1{json})) AND NOT EXISTS (SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest)
+			AND NOT EXISTS (SELECT 1 FROM deletion_blobs d WHERE d.digest = b.digest)
 		ORDER BY b.digest`)
 	freeable = define("blobs that no manifest needs", `
 		SELECT b.digest, b.size FROM blobs b
 		WHERE b.digest IN (SELECT value FROM {texts}($2{json})) AND $1 = (SELECT MIN(f.repository_id) FROM repository_blobs f WHERE f.digest = b.digest)
 			AND NOT EXISTS (SELECT 1 FROM repository_blobs l JOIN manifest_references m ON m.repository_id = l.repository_id AND m.digest = l.digest
 				WHERE l.digest = b.digest AND m.kind IN ('config', 'layer'))
+			AND NOT EXISTS (SELECT 1 FROM deletion_blobs d WHERE d.digest = b.digest)
 		ORDER BY b.digest`)
 	lockBlobs   = define("lock blobs", `SELECT digest FROM blobs WHERE digest IN (SELECT value FROM {texts}($1{json})) ORDER BY digest {for update}`)
 	deleteLinks = define("unlink blobs", `
@@ -157,8 +159,8 @@ func (t *Tx) SettleLinks(ctx context.Context, repositoryID int64, digests []oci.
 	return unneeded, name, nil
 }
 
-// SettleBlobs answers reviews of the whole registry that have been due since before the time: it forgets the blobs that no
-// repository has, gives their storage keys up as by [Tx.AddTombstones], and forgets the reviews. It returns what it forgot. Who
+// SettleBlobs answers reviews of the whole registry that have been due since before the time: it forgets the blobs that neither a
+// repository nor a deletion has that may be undone, gives their storage keys up as by [Tx.AddTombstones], and forgets the reviews. It returns what it forgot. Who
 // links one of the blobs meanwhile waits for the transaction, and finds it gone or kept.
 func (t *Tx) SettleBlobs(ctx context.Context, digests []oci.Digest, before time.Time) ([]Unneeded, error) {
 	digests, err := t.forgetReviews(ctx, 0, digests, before)

@@ -15,8 +15,8 @@ type UntaggedManifest struct {
 }
 
 var untaggedManifests = define("untagged manifests", `
-	SELECT m.id, r.name, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id
-	WHERE m.id > $1 AND m.created_at < $2 AND m.subject IS NULL
+	SELECT m.id, r.name, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id JOIN artifacts a ON a.id = m.id
+	WHERE m.id > $1 AND COALESCE(a.pushed_at, a.created_at) < $2 AND m.subject IS NULL
 		AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id)
 		AND NOT EXISTS (SELECT 1 FROM manifest_references f WHERE f.repository_id = m.repository_id AND f.digest = m.digest AND f.kind = 'manifest')
 	ORDER BY m.id LIMIT $3`)
@@ -25,7 +25,7 @@ func scanUntaggedManifest(r row, m *UntaggedManifest) error {
 	return r.Scan(&m.ID, &m.Repository, &m.Digest)
 }
 
-// UntaggedManifests returns, in the order of their ids, up to n manifests after the given id that were pushed before the time, have no
+// UntaggedManifests returns, in the order of their ids, up to n manifests after the given id that were last pushed before the time, have no
 // tag, are listed by no index of their repository, and are attached to nothing.
 func (r Reader) UntaggedManifests(ctx context.Context, before time.Time, after int64, n int) ([]UntaggedManifest, error) {
 	return all(ctx, r, untaggedManifests, scanUntaggedManifest, after, micros(before), limit(n))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
@@ -162,8 +163,26 @@ func (r *Registry) Accessories(ctx context.Context, repository oci.Repository, r
 // untagged. The error is a [*fault.Error]: NotFound, or Precondition when an index lists it; or an [*oci.Error] with
 // [oci.CodePrecondition] when a rule protects one of its tags.
 func (r *Registry) DeleteArtifact(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference) error {
+	return r.deleteArtifact(ctx, actor, repository, reference, func(context.Context, *metadata.Tx, metadata.Artifact) error { return nil })
+}
+
+// DeleteUnwanted is [Registry.DeleteArtifact] for who has judged an artifact by its tags and its age. The error is a [*fault.Error] of
+// kind Conflict as well, when it has other tags by now or was pushed since then.
+func (r *Registry) DeleteUnwanted(ctx context.Context, actor event.Actor, repository oci.Repository, digest oci.Digest, tags []string, judged time.Time) error {
+	return r.deleteArtifact(ctx, actor, repository, oci.Reference{Digest: digest}, func(ctx context.Context, tx *metadata.Tx, artifact metadata.Artifact) error {
+		now, err := tx.TagNames(ctx, artifact.ID)
+		if err == nil && (!slices.Equal(now, tags) || !artifact.PushedAt.Before(judged)) {
+			err = fault.New(fault.Conflict, "artifact %s@%s was pushed or tagged meanwhile", repository, digest)
+		}
+		return err
+	})
+}
+
+// deleteArtifact deletes an artifact to which the guard has no objection.
+func (r *Registry) deleteArtifact(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference, guard func(context.Context, *metadata.Tx, metadata.Artifact) error) error {
 	var owner metadata.Repository
 	var subjects, children []oci.Digest
+	d := r.deleting(ctx, actor)
 	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) (err error) {
 		if owner, err = tx.LockRepository(ctx, repository); err != nil {
 			return err
@@ -175,8 +194,12 @@ func (r *Registry) DeleteArtifact(ctx context.Context, actor event.Actor, reposi
 		if artifact.IndexCount > 0 {
 			return fault.New(fault.Precondition, "artifact %s is part of an index: delete the index first", reference.Named(repository))
 		}
+		if err := guard(ctx, tx, artifact); err != nil {
+			return err
+		}
 		subjects = []oci.Digest{artifact.Digest}
-		children, err = r.deleteWithReferences(ctx, tx, actor, owner, artifact)
+		d.root = 0
+		children, d.root, err = r.deleteWithReferences(ctx, tx, d, owner, artifact)
 		return err
 	})
 	r.InvalidateRepository(repository)
@@ -185,7 +208,7 @@ func (r *Registry) DeleteArtifact(ctx context.Context, actor event.Actor, reposi
 	}
 	for len(subjects)+len(children) > 0 {
 		err := r.repeat(ctx, owner, func(ctx context.Context, tx *metadata.Tx, owner metadata.Repository) (bool, error) {
-			deleted, left, err := r.deleteDependents(ctx, tx, actor, owner, subjects, children)
+			deleted, left, err := r.deleteDependents(ctx, tx, d, owner, subjects, children)
 			if err == nil {
 				subjects, children = deleted, left
 			}
@@ -198,23 +221,24 @@ func (r *Registry) DeleteArtifact(ctx context.Context, actor event.Actor, reposi
 	return nil
 }
 
-// deleteWithReferences deletes an artifact and returns the manifests that it listed.
-func (r *Registry) deleteWithReferences(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, artifact metadata.Artifact) (children []oci.Digest, err error) {
+// deleteWithReferences deletes an artifact and returns the manifests that it listed, and the id of the deletion.
+func (r *Registry) deleteWithReferences(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, artifact metadata.Artifact) (children []oci.Digest, id int64, err error) {
 	references, err := tx.References(ctx, artifact.ID)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, reference := range references {
 		if reference.Kind == oci.ReferenceManifest {
 			children = append(children, reference.Descriptor.Digest)
 		}
 	}
-	return children, r.deleteManifest(ctx, tx, actor, owner, artifact.Digest)
+	id, err = r.deleteManifest(ctx, tx, d, owner, artifact.Digest)
+	return children, id, err
 }
 
 // deleteDependents deletes some of the accessories of subjects that are gone, and of the children of indexes that are gone those that
 // nothing else needs. It returns the subjects and children that are still to be looked at, among them those that it has deleted.
-func (r *Registry) deleteDependents(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, subjects, children []oci.Digest) (nextSubjects, nextChildren []oci.Digest, err error) {
+func (r *Registry) deleteDependents(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, subjects, children []oci.Digest) (nextSubjects, nextChildren []oci.Digest, err error) {
 	var doomed []metadata.Artifact
 	nextSubjects, nextChildren = slices.Clone(subjects), slices.Clone(children)
 	for len(nextSubjects) > 0 && len(doomed) < deleteBatch {
@@ -238,7 +262,7 @@ func (r *Registry) deleteDependents(ctx context.Context, tx *metadata.Tx, actor 
 		}
 	}
 	for _, artifact := range doomed {
-		more, err := r.deleteWithReferences(ctx, tx, actor, owner, artifact)
+		more, _, err := r.deleteWithReferences(ctx, tx, d, owner, artifact)
 		if errors.Is(err, metadata.ErrNotFound) {
 			continue // an index may list a manifest twice
 		}

@@ -219,7 +219,7 @@ func (c *collection) collectUntagged(ctx context.Context) error {
 				c.run.Log.Printf("dry run: would delete %s@%s, which has no tag", m.Repository, m.Digest)
 				continue
 			}
-			err := c.DeleteArtifact(ctx, actor, m.Repository, oci.Reference{Digest: m.Digest})
+			err := c.DeleteUnwanted(ctx, actor, m.Repository, m.Digest, nil, before)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

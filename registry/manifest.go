@@ -81,15 +81,17 @@ func manifestUnknown(repository oci.Repository, reference oci.Reference) error {
 // DeleteManifest deletes a manifest and the tags that stand for it when the reference is a digest, and only the tag when it is a
 // tag. The error is an [*oci.Error] with [oci.CodeManifestUnknown] when there is none.
 func (r *Registry) DeleteManifest(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference) error {
+	d := r.deleting(ctx, actor)
 	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.LockRepository(ctx, repository)
 		if err != nil {
 			return err
 		}
 		if reference.Tag != "" {
-			return r.deleteTag(ctx, tx, actor, owner, reference.Tag)
+			return r.deleteTag(ctx, tx, d, owner, reference.Tag)
 		}
-		return r.deleteManifest(ctx, tx, actor, owner, reference.Digest)
+		_, err = r.deleteManifest(ctx, tx, d, owner, reference.Digest)
+		return err
 	})
 	if reference.Tag != "" {
 		r.InvalidateTag(repository, reference.Tag)
@@ -102,7 +104,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, actor event.Actor, reposi
 	return metadataError("delete "+reference.Named(repository), err)
 }
 
-func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, tag string) error {
+func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, tag string) error {
 	digest, err := tx.Tag(ctx, owner.Name, tag)
 	if err != nil {
 		return err
@@ -110,39 +112,53 @@ func (r *Registry) deleteTag(ctx context.Context, tx *metadata.Tx, actor event.A
 	if err := mayChange(ctx, tx.Reader, owner, []string{tag}); err != nil {
 		return err
 	}
+	if d.keeps() {
+		if err := tx.KeepTag(ctx, owner.ID, digest, d.row(tag)); err != nil {
+			return err
+		}
+	}
 	if err := tx.DeleteTag(ctx, owner.ID, tag); err != nil {
 		return err
 	}
-	deleted := r.event(event.TagDeleted, actor, owner.Name)
+	deleted := r.event(event.TagDeleted, d.actor, owner.Name)
 	deleted.Tag, deleted.Digest = tag, digest.String()
 	return tx.AppendEvent(ctx, deleted)
 }
 
-func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, digest oci.Digest) error {
+// deleteManifest deletes a manifest with its tags and returns the id of the deletion, 0 where it cannot be undone.
+func (r *Registry) deleteManifest(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, digest oci.Digest) (id int64, err error) {
+	if d.keeps() {
+		if id, err = tx.KeepManifest(ctx, owner.ID, digest, d.row()); err != nil {
+			return 0, err
+		}
+	}
 	tags, err := tx.DeleteManifest(ctx, owner.ID, digest)
+	if err == nil && d.keeps() {
+		err = tx.TagDeletion(ctx, id, tags)
+	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := mayChange(ctx, tx.Reader, owner, tags); err != nil {
-		return err
+		return 0, err
 	}
-	deleted := r.event(event.ManifestDeleted, actor, owner.Name)
+	deleted := r.event(event.ManifestDeleted, d.actor, owner.Name)
 	deleted.Digest = digest.String()
 	details, err := json.Marshal(event.Deletion{Tags: tags})
 	if err != nil {
-		return fmt.Errorf("details of a deletion: %w", err)
+		return 0, fmt.Errorf("details of a deletion: %w", err)
 	}
 	deleted.Details = string(details)
 	if err := tx.AppendEvent(ctx, deleted); err != nil {
-		return err
+		return 0, err
 	}
 	deleted.Details = ""
 	for _, tag := range tags {
 		gone := deleted
 		gone.Kind, gone.Tag = event.TagDeleted, tag
 		if err := tx.AppendEvent(ctx, gone); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return id, nil
 }

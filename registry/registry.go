@@ -58,6 +58,8 @@ type Options struct {
 	Record func(event.Event)
 	// EnforceLimits tells whether projects are kept within their quotas for the moment; nil means that they are.
 	EnforceLimits func(ctx context.Context) bool
+	// KeepDeleted tells for how long deletions can be undone for the moment, 0 when they cannot; nil means that.
+	KeepDeleted func(ctx context.Context) time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -66,6 +68,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.EnforceLimits == nil {
 		o.EnforceLimits = func(context.Context) bool { return true }
+	}
+	if o.KeepDeleted == nil {
+		o.KeepDeleted = func(context.Context) time.Duration { return 0 }
 	}
 	setDefault(&o.UploadExpiry, DefaultUploadExpiry)
 	setDefault(&o.Staleness, DefaultStaleness)
@@ -109,6 +114,7 @@ type Registry struct {
 	enforce  func(ctx context.Context) bool
 
 	tombstoneGrace time.Duration
+	keepDeleted    func(ctx context.Context) time.Duration
 
 	tags      *cache[tagKey, oci.Digest]
 	manifests *cache[contentKey, metadata.Manifest]
@@ -143,6 +149,7 @@ func New(options Options) *Registry {
 		enforce:  options.EnforceLimits,
 
 		tombstoneGrace: options.TombstoneGrace,
+		keepDeleted:    options.KeepDeleted,
 
 		tags: newCache[tagKey](options.Staleness, options.TagCacheEntries, func(oci.Digest) int64 { return 1 }, options.Clock),
 		manifests: newCache[contentKey](options.Staleness, options.ManifestCacheBytes, func(m metadata.Manifest) int64 {

@@ -75,9 +75,10 @@ func (r *Registry) DeleteRepository(ctx context.Context, actor event.Actor, name
 	if err != nil {
 		return repositoryError(name, "delete", err)
 	}
+	d := r.deleting(ctx, actor)
 	for _, step := range []func(context.Context, *metadata.Tx, metadata.Repository) (bool, error){
 		func(ctx context.Context, tx *metadata.Tx, owner metadata.Repository) (bool, error) {
-			return r.deleteSomeManifests(ctx, tx, actor, owner, newest)
+			return r.deleteSomeManifests(ctx, tx, d, owner, newest)
 		},
 		func(ctx context.Context, tx *metadata.Tx, owner metadata.Repository) (bool, error) {
 			unlinked, err := tx.UnlinkSomeBlobs(ctx, owner.ID, unlinkBatch)
@@ -139,17 +140,17 @@ func (r *Registry) mayEmpty(ctx context.Context, repository metadata.Repository)
 }
 
 // deleteSomeManifests deletes some manifests that are no newer than the given one, or some of the tags of one that has many.
-func (r *Registry) deleteSomeManifests(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, newest int64) (more bool, err error) {
+func (r *Registry) deleteSomeManifests(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, newest int64) (more bool, err error) {
 	digests, err := tx.SomeManifests(ctx, owner.ID, newest, deleteBatch)
 	if err != nil {
 		return false, err
 	}
 	for _, digest := range digests {
-		whole, err := r.deleteSomeTags(ctx, tx, actor, owner, digest)
+		whole, err := r.deleteSomeTags(ctx, tx, d, owner, digest)
 		if err != nil || !whole {
 			return true, err
 		}
-		if err := r.deleteManifest(ctx, tx, actor, owner, digest); err != nil {
+		if _, err := r.deleteManifest(ctx, tx, d, owner, digest); err != nil {
 			return false, err
 		}
 	}
@@ -157,14 +158,14 @@ func (r *Registry) deleteSomeManifests(ctx context.Context, tx *metadata.Tx, act
 }
 
 // deleteSomeTags deletes tags of a manifest that has more of them than one transaction should, and reports false then.
-func (r *Registry) deleteSomeTags(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, digest oci.Digest) (whole bool, err error) {
+func (r *Registry) deleteSomeTags(ctx context.Context, tx *metadata.Tx, d deleting, owner metadata.Repository, digest oci.Digest) (whole bool, err error) {
 	artifact, err := tx.Artifact(ctx, owner.Name, oci.Reference{Digest: digest})
 	if err != nil || artifact.TagCount <= deleteBatch {
 		return true, err
 	}
 	tags, _, err := tx.ListTags(ctx, artifact.ID, metadata.Query{Limit: deleteBatch})
 	for _, tag := range tags {
-		if err := r.deleteTag(ctx, tx, actor, owner, tag.Name); err != nil {
+		if err := r.deleteTag(ctx, tx, d, owner, tag.Name); err != nil {
 			return false, err
 		}
 	}

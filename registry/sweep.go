@@ -45,10 +45,10 @@ func (r *Registry) sweepLoop(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Sweep removes once all uploads that have expired, all bytes of deleted blobs, and at most once an hour what crashes left in
+// Sweep removes once all uploads that have expired, all deletions that cannot be undone any more, all bytes of deleted blobs, and at most once an hour what crashes left in
 // storage. It runs by itself every sweep interval.
 func (r *Registry) Sweep(ctx context.Context) error {
-	return errors.Join(r.sweepUploads(ctx), r.sweepTombstones(ctx), r.sweepOrphans(ctx))
+	return errors.Join(r.sweepUploads(ctx), r.sweepDeletions(ctx), r.sweepTombstones(ctx), r.sweepOrphans(ctx))
 }
 
 func (r *Registry) sweepOrphans(ctx context.Context) error {

@@ -59,6 +59,7 @@ func (r *Registry) CreateTag(ctx context.Context, actor event.Actor, repository 
 // DeleteTag takes a tag away from the artifact that the reference stands for, which stays. The error is a [*fault.Error] of kind
 // NotFound when the artifact has no such tag, or an [*oci.Error] with [oci.CodePrecondition] when a rule protects it.
 func (r *Registry) DeleteTag(ctx context.Context, actor event.Actor, repository oci.Repository, reference oci.Reference, tag string) error {
+	d := r.deleting(ctx, actor)
 	err := r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.LockRepository(ctx, repository)
 		if err != nil {
@@ -75,7 +76,7 @@ func (r *Registry) DeleteTag(ctx context.Context, actor event.Actor, repository 
 		if err != nil {
 			return err
 		}
-		return r.deleteTag(ctx, tx, actor, owner, tag)
+		return r.deleteTag(ctx, tx, d, owner, tag)
 	})
 	r.InvalidateTag(repository, tag)
 	return artifactError(repository, reference, "delete a tag of", err)

@@ -85,6 +85,8 @@ var (
 	SessionTimeout             = number("session_timeout", 60, positive)
 	ScannerSkipUpdatePullTime  = toggle("scanner_skip_update_pulltime", false)
 	BannerMessage              = text("banner_message", "")
+	// SoftDeleteDays is for how many days deleted artifacts and tags can be restored; 0 is off.
+	SoftDeleteDays             = number("soft_delete_days", 0, between(0, 365))
 	DisabledAuditLogEventTypes = text("disabled_audit_log_event_types", "")
 )
 

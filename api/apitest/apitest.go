@@ -37,6 +37,7 @@ import (
 	"github.com/berth-registry/berth/notify/audit"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
+	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
 	_ "github.com/berth-registry/berth/replicate/adapter/standard" // as the registry has them
@@ -164,11 +165,12 @@ func (s *Server) startJobs(t testing.TB, options *api.Options) {
 	})})
 	work := jobs.New(jobs.Options{
 		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, s.Replication.Kinds()...),
+		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, slices.Concat(s.Replication.Kinds(), retain.Retaining(s.Store, s.Registry))...),
 	})
 	s.Replication.Bind(work)
 	options.Replication = s.Replication
 	t.Cleanup(func() { require.NoError(t, work.Close()) })
+	options.Retentions = retain.New(s.Store, work)
 	options.Purges, options.Collections = work.Recurring(audit.PurgeKind), work.Recurring(registry.CollectionKind)
 }
 

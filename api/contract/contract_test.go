@@ -113,6 +113,7 @@ func TestContract(t *testing.T) {
 			{"replications", replications},
 			{"caches", caches},
 			{"collections", collections},
+			{"retentions", retentions},
 		} {
 			t.Run(part.name, func(t *testing.T) {
 				outer := h.t

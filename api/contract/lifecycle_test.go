@@ -1,11 +1,15 @@
 package contract_test
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/gc"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/retention"
 	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
 	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/api/apitest"
 )
 
 func collections(h *harbor) {
@@ -29,4 +33,56 @@ func collections(h *harbor) {
 		Schedule: &models.Schedule{Schedule: &models.ScheduleObj{Type: "Weekly", Cron: "0 0 0 * * 0"}, Parameters: parameters},
 	}))
 	require.Equal(h.t, "Weekly", ok[*gc.GetGCScheduleOK](h)(h.GC.GetGCSchedule(ctx, &gc.GetGCScheduleParams{})).Payload.Schedule.Type)
+}
+
+func retentions(h *harbor) {
+	ctx := h.t.Context()
+	words := ok[*retention.GetRentenitionMetadataOK](h)(h.Retention.GetRentenitionMetadata(ctx, &retention.GetRentenitionMetadataParams{})).Payload
+	require.Len(h.t, words.Templates, 5)
+	require.Equal(h.t, "doublestar", words.TagSelectors[0].Kind)
+	project := h.newProject("retained")
+	ref, err := strconv.ParseInt(project, 10, 64)
+	require.NoError(h.t, err)
+	policy := &models.RetentionPolicy{
+		Algorithm: "or", Scope: &models.RetentionPolicyScope{Level: "project", Ref: ref},
+		Trigger: &models.RetentionRuleTrigger{Kind: "Schedule", Settings: map[string]any{"cron": "0 0 0 * * *"}},
+		Rules: []*models.RetentionRule{{
+			Action: "retain", Template: "latestPushedK", Params: map[string]any{"latestPushedK": 1},
+			ScopeSelectors: map[string][]models.RetentionSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}},
+			TagSelectors:   []*models.RetentionSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "**", Extras: `{"untagged":false}`}},
+		}},
+	}
+	made := id(h.t, ok[*retention.CreateRetentionCreated](h)(h.Retention.CreateRetention(ctx, &retention.CreateRetentionParams{Policy: policy})).Location)
+	refused[*retention.CreateRetentionCreated](h, "400")(h.Retention.CreateRetention(ctx, &retention.CreateRetentionParams{Policy: policy}))
+	read := ok[*retention.GetRetentionOK](h)(h.Retention.GetRetention(ctx, &retention.GetRetentionParams{ID: made})).Payload
+	require.Equal(h.t, "latestPushedK", read.Rules[0].Template)
+	require.Equal(h.t, "0 0 0 * * *", read.Trigger.Settings.(map[string]any)["cron"])
+	ok[*retention.UpdateRetentionOK](h)(h.Retention.UpdateRetention(ctx, &retention.UpdateRetentionParams{ID: made, Policy: read}))
+
+	h.server.PushImage(h.t, "retained/app", apitest.Image{Layers: []string{"one"}}, "v1")
+	h.server.PushImage(h.t, "retained/app", apitest.Image{Layers: []string{"two"}}, "v2")
+	_, begun, err := h.Retention.TriggerRetentionExecution(ctx, &retention.TriggerRetentionExecutionParams{ID: made, Body: retention.TriggerRetentionExecutionBody{DryRun: true}})
+	require.NoError(h.t, err)
+	require.NotNil(h.t, begun)
+	var execution *models.RetentionExecution
+	require.Eventually(h.t, func() bool {
+		found, err := h.Retention.ListRetentionExecutions(ctx, &retention.ListRetentionExecutionsParams{ID: made})
+		if err != nil || len(found.Payload) != 1 {
+			return false
+		}
+		execution = found.Payload[0]
+		return execution.Status == "Success"
+	}, 20*time.Second, 50*time.Millisecond)
+	require.True(h.t, execution.DryRun)
+	tasks := ok[*retention.ListRetentionTasksOK](h)(h.Retention.ListRetentionTasks(ctx, &retention.ListRetentionTasksParams{ID: made, Eid: execution.ID})).Payload
+	require.Len(h.t, tasks, 1)
+	require.Equal(h.t, "app", tasks[0].Repository)
+	require.Equal(h.t, [2]int64{1, 2}, [2]int64{tasks[0].Retained, tasks[0].Total})
+	require.Contains(h.t, ok[*retention.GetRetentionTaskLogOK](h)(h.Retention.GetRetentionTaskLog(ctx, &retention.GetRetentionTaskLogParams{
+		ID: made, Eid: execution.ID, Tid: tasks[0].ID,
+	})).Payload, "would delete")
+	ok[*retention.OperateRetentionExecutionOK](h)(h.Retention.OperateRetentionExecution(ctx, &retention.OperateRetentionExecutionParams{
+		ID: made, Eid: execution.ID, Body: retention.OperateRetentionExecutionBody{Action: "stop"},
+	}))
+	ok[*retention.DeleteRetentionOK](h)(h.Retention.DeleteRetention(ctx, &retention.DeleteRetentionParams{ID: made}))
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/fault"
@@ -43,11 +44,28 @@ type Rule struct {
 	Template Template
 	// Number is of artifacts or of days, as the template says.
 	Number int
-	// Repositories selects by the name within the project.
-	Repositories selector.Selector
-	Tags         selector.Selector
+	// Repositories select by the name within the project, Tags by the tag; all of either have to.
+	Repositories []selector.Selector
+	Tags         []selector.Selector
 	// Untagged selects artifacts without a tag as well.
 	Untagged bool
+	// Labels select by labels; all of them have to.
+	Labels []LabelSelector
+}
+
+// LabelSelector chooses artifacts that have all of some labels, or those that have none of them.
+type LabelSelector struct {
+	Names   []string
+	Without bool
+}
+
+// Selects reports whether an artifact with the labels is chosen.
+func (s LabelSelector) Selects(labels []string) bool {
+	has := func(name string) bool { return slices.Contains(labels, name) }
+	if s.Without {
+		return !slices.ContainsFunc(s.Names, has)
+	}
+	return !slices.ContainsFunc(s.Names, func(name string) bool { return !has(name) })
 }
 
 // Validate returns a [*fault.Error] for a rule that cannot work.
@@ -58,10 +76,17 @@ func (r Rule) Validate() error {
 	if r.Template.Counted() && r.Number < 1 {
 		return fault.New(fault.Invalid, "template %s needs a number from 1", r.Template)
 	}
-	if err := r.Repositories.Validate(); err != nil {
-		return err
+	for _, s := range slices.Concat(r.Repositories, r.Tags) {
+		if err := s.Validate(); err != nil {
+			return err
+		}
 	}
-	return r.Tags.Validate()
+	for _, s := range r.Labels {
+		if len(s.Names) == 0 || slices.Contains(s.Names, "") {
+			return fault.New(fault.Invalid, "a selector of labels needs their names")
+		}
+	}
+	return nil
 }
 
 // String says what the rule keeps, for logs that people read.
@@ -79,11 +104,33 @@ func (r Rule) String() string {
 	default:
 		kept = "always"
 	}
-	not := ""
-	if r.Tags.Exclude {
-		not = "not "
+	return kept + describe(", of repositories ", r.Repositories) + describe(", of tags ", r.Tags) + describeLabels(r.Labels)
+}
+
+func describe(of string, selectors []selector.Selector) string {
+	var words []string
+	for _, s := range selectors {
+		word := s.Pattern
+		if s.Exclude {
+			word = "not " + word
+		}
+		words = append(words, word)
 	}
-	return fmt.Sprintf("%s, of tags %s%s", kept, not, r.Tags.Pattern)
+	if len(words) == 0 {
+		return ""
+	}
+	return of + strings.Join(words, " and ")
+}
+
+func describeLabels(selectors []LabelSelector) (text string) {
+	for _, s := range selectors {
+		with := ", with labels "
+		if s.Without {
+			with = ", without labels "
+		}
+		text += with + strings.Join(s.Names, ", ")
+	}
+	return text
 }
 
 // Policy is what is kept of a project. Without a rule that is in force everything is kept: nobody who has not said what to keep
@@ -105,6 +152,13 @@ func (p Policy) Validate() error {
 	return nil
 }
 
+// About reports whether a rule that is in force is about the repository, by its name within the project.
+func (p Policy) About(repository string) bool { return len(p.about(repository)) > 0 }
+
+func (p Policy) about(repository string) []Rule {
+	return slices.DeleteFunc(slices.Clone(p.Rules), func(r Rule) bool { return r.Disabled || !selects(r.Repositories, repository) })
+}
+
 // Artifact is what a policy judges.
 type Artifact struct {
 	Digest   oci.Digest
@@ -114,6 +168,9 @@ type Artifact struct {
 	// Children are the manifests that an index lists; Subject is what a signature or another attachment is about, "" for none.
 	Children []oci.Digest
 	Subject  oci.Digest
+	Labels   []string
+	// Protected says why it is kept whatever the rules say, "" where nothing does.
+	Protected string
 }
 
 // Verdict is the judgement of one artifact.
@@ -125,10 +182,11 @@ type Verdict struct {
 }
 
 // Judge returns a verdict for each artifact of a repository, in their order; repository is the name within the project. An
-// artifact of which a rule selects any tag is judged whole. What an index that is kept lists is kept, and what is attached to what
-// is kept; an attachment to something else is judged with it, and one whose subject the repository does not have is kept.
+// artifact of which a rule selects any tag is judged whole. What an index that is kept lists is kept, and so is what is attached to what
+// is kept, or has such attached; an attachment to something else is judged with it, and one whose subject the repository does not have
+// is kept.
 func (p Policy) Judge(repository string, artifacts []Artifact, now time.Time) []Verdict {
-	rules := slices.DeleteFunc(slices.Clone(p.Rules), func(r Rule) bool { return r.Disabled || !r.Repositories.Selects(repository) })
+	rules := p.about(repository)
 	reasons := make(map[oci.Digest]string, len(artifacts))
 	if len(rules) == 0 {
 		for _, a := range artifacts {
@@ -143,6 +201,9 @@ func (p Policy) Judge(repository string, artifacts []Artifact, now time.Time) []
 		for _, child := range artifacts[i].Children {
 			listed[child] = true
 		}
+	}
+	for _, a := range artifacts {
+		reasons[a.Digest] = a.Protected
 	}
 	for _, rule := range rules {
 		for _, a := range rule.keeps(artifacts, listed, now) {
@@ -182,10 +243,17 @@ func (r Rule) keeps(artifacts []Artifact, listed map[oci.Digest]bool, now time.T
 // selects reports whether the rule is about the artifact. What an index lists and what is attached to something has no tag because
 // it needs none, so it is not "untagged".
 func (r Rule) selects(a Artifact, listed map[oci.Digest]bool) bool {
+	if slices.ContainsFunc(r.Labels, func(s LabelSelector) bool { return !s.Selects(a.Labels) }) {
+		return false
+	}
 	if len(a.Tags) == 0 {
 		return r.Untagged && !listed[a.Digest] && a.Subject == ""
 	}
-	return slices.ContainsFunc(a.Tags, r.Tags.Selects)
+	return slices.ContainsFunc(a.Tags, func(tag string) bool { return selects(r.Tags, tag) })
+}
+
+func selects(selectors []selector.Selector, name string) bool {
+	return !slices.ContainsFunc(selectors, func(s selector.Selector) bool { return !s.Selects(name) })
 }
 
 // latest returns the n artifacts with the latest times; of equal times the order of digests decides, so that two runs agree.
@@ -225,6 +293,10 @@ func keepWhole(artifacts []Artifact, known map[oci.Digest]*Artifact, reasons map
 		}
 		for _, attachment := range attached[digest] {
 			keep(attachment, "attached to "+digest.String())
+		}
+		// What is attached goes with what it is attached to, so that has to stay.
+		if subject := known[digest].Subject; subject != "" {
+			keep(subject, digest.String()+" is attached to it")
 		}
 	}
 }

@@ -19,7 +19,7 @@ func daysAgo(n int) time.Time { return now.AddDate(0, 0, -n) }
 
 func digest(name string) oci.Digest { return oci.SHA256.FromString(name) }
 
-var all = selector.Selector{Pattern: "**"}
+var all = []selector.Selector{{Pattern: "**"}}
 
 // kept returns the names of what the rules keep of a repository.
 func kept(t *testing.T, artifacts map[string]retention.Artifact, rules ...retention.Rule) []string {
@@ -54,7 +54,7 @@ func TestJudge_templates(t *testing.T) {
 		"dev":    {Tags: []string{"dev-1"}, PushedAt: daysAgo(3)},
 		"loose":  {PushedAt: daysAgo(2)},
 	}
-	versions := selector.Selector{Pattern: "v*"}
+	versions := []selector.Selector{{Pattern: "v*"}}
 	for _, c := range []struct {
 		rule retention.Rule
 		want []string
@@ -65,16 +65,16 @@ func TestJudge_templates(t *testing.T) {
 		{retention.Rule{Template: retention.LatestPulled, Number: 1, Tags: versions}, []string{"middle"}},
 		{retention.Rule{Template: retention.PushedWithin, Number: 10, Tags: all}, []string{"dev", "middle", "new"}},
 		{retention.Rule{Template: retention.PulledWithin, Number: 30, Tags: all}, []string{"middle"}},
-		{retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v*", Exclude: true}}, []string{"dev", "new"}},
-		{retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "{v1,dev-*}"}}, []string{"dev", "old"}},
+		{retention.Rule{Template: retention.Always, Tags: []selector.Selector{{Pattern: "v*", Exclude: true}}}, []string{"dev", "new"}},
+		{retention.Rule{Template: retention.Always, Tags: []selector.Selector{{Pattern: "{v1,dev-*}"}}}, []string{"dev", "old"}},
 	} {
 		c.rule.Repositories = all
 		require.Equal(t, c.want, kept(t, artifacts, c.rule), c.rule.String())
 	}
 	both := kept(t, artifacts,
 		retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: versions, Repositories: all},
-		retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v1"}, Repositories: selector.Selector{Pattern: "deep/*"}},
-		retention.Rule{Template: retention.Always, Tags: all, Repositories: selector.Selector{Pattern: "other/**"}},
+		retention.Rule{Template: retention.Always, Tags: []selector.Selector{{Pattern: "v1"}}, Repositories: []selector.Selector{{Pattern: "deep/*"}}},
+		retention.Rule{Template: retention.Always, Tags: all, Repositories: []selector.Selector{{Pattern: "other/**"}}},
 		retention.Rule{Disabled: true, Template: retention.Always, Tags: all, Repositories: all})
 	require.Equal(t, []string{"new", "old"}, both, "rules add up")
 }
@@ -83,7 +83,7 @@ func TestJudge_withoutRulesEverythingStays(t *testing.T) {
 	artifacts := map[string]retention.Artifact{"a": {Tags: []string{"x"}}, "b": {}}
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts))
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts, retention.Rule{Disabled: true, Template: retention.Always, Tags: all, Repositories: all}))
-	elsewhere := retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: all, Repositories: selector.Selector{Pattern: "elsewhere"}}
+	elsewhere := retention.Rule{Template: retention.LatestPushed, Number: 1, Tags: all, Repositories: []selector.Selector{{Pattern: "elsewhere"}}}
 	require.Equal(t, []string{"a", "b"}, kept(t, artifacts, elsewhere))
 }
 
@@ -101,11 +101,29 @@ func TestJudge_keepsWholeWhatItKeeps(t *testing.T) {
 		"of nothing here":  {PushedAt: daysAgo(5), Subject: digest("not here either")},
 		"loose":            {PushedAt: daysAgo(5)},
 	}
-	rule := retention.Rule{Template: retention.Always, Tags: selector.Selector{Pattern: "v*"}, Repositories: all}
+	rule := retention.Rule{Template: retention.Always, Tags: []selector.Selector{{Pattern: "v*"}}, Repositories: all}
 	want := []string{"amd64", "deep", "index", "nested", "of nothing here", "of the signature", "signature"}
 	require.Equal(t, want, kept(t, artifacts, rule))
 	rule.Untagged = true
 	require.Equal(t, append(want[:2:2], "index", "loose", "nested", "of nothing here", "of the signature", "signature"), kept(t, artifacts, rule))
+}
+
+func TestJudge_labelsAndProtection(t *testing.T) {
+	artifacts := map[string]retention.Artifact{
+		"stable":  {Tags: []string{"a"}, Labels: []string{"stable", "tested"}},
+		"tested":  {Tags: []string{"b"}, Labels: []string{"tested"}},
+		"plain":   {Tags: []string{"c"}},
+		"index":   {Tags: []string{"d"}, Protected: "tag d is immutable", Children: []oci.Digest{digest("child")}},
+		"child":   {},
+		"subject": {Tags: []string{"e"}},
+		"sbom":    {Tags: []string{"sbom"}, Subject: digest("subject"), Labels: []string{"stable", "tested"}},
+	}
+	rule := retention.Rule{Template: retention.Always, Labels: []retention.LabelSelector{{Names: []string{"tested", "stable"}}}}
+	require.Equal(t, []string{"child", "index", "sbom", "stable", "subject"}, kept(t, artifacts, rule))
+	rule.Labels = append(rule.Labels, retention.LabelSelector{Names: []string{"other", "stable"}, Without: true})
+	require.Equal(t, []string{"child", "index"}, kept(t, artifacts, rule))
+	rule.Labels = rule.Labels[1:]
+	require.Equal(t, []string{"child", "index", "plain", "sbom", "subject", "tested"}, kept(t, artifacts, rule))
 }
 
 func TestJudge_circlesEnd(t *testing.T) {
@@ -122,8 +140,9 @@ func TestValidate(t *testing.T) {
 	for name, change := range map[string]func(*retention.Rule){
 		"template": func(r *retention.Rule) { r.Template = "some" },
 		"number":   func(r *retention.Rule) { r.Number = 0 },
-		"tags":     func(r *retention.Rule) { r.Tags.Pattern = "" },
-		"pattern":  func(r *retention.Rule) { r.Repositories.Pattern = "[" },
+		"tags":     func(r *retention.Rule) { r.Tags = []selector.Selector{{}} },
+		"labels":   func(r *retention.Rule) { r.Labels = []retention.LabelSelector{{Names: []string{""}}} },
+		"pattern":  func(r *retention.Rule) { r.Repositories = []selector.Selector{{Pattern: "["}} },
 	} {
 		bad := good
 		change(&bad)
