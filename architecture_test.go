@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	// The proxy cache keeps what it fetches through an interface of its own.
 	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "replicate/remote"},
 	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},
-	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "setting", "metadata", "jobs", "notify/..."},
+	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "setting", "outbound", "metadata", "jobs", "notify/..."},
 	"health":          {},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "jobs", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},

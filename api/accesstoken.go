@@ -53,12 +53,10 @@ type accessToken struct {
 }
 
 func viewAccessToken(t metadata.AccessToken) accessToken {
-	view := accessToken{ID: t.ID, Name: t.Name, Scopes: t.Scopes, Projects: t.Projects, CreatedAt: Time(t.CreatedAt), ExpiresAt: expiry(t.ExpiresAt)}
-	if !t.LastUsedAt.IsZero() {
-		at := Time(t.LastUsedAt)
-		view.LastUsedAt = &at
+	return accessToken{
+		ID: t.ID, Name: t.Name, Scopes: t.Scopes, Projects: t.Projects, CreatedAt: Time(t.CreatedAt), ExpiresAt: expiry(t.ExpiresAt),
+		LastUsedAt: moment(t.LastUsedAt),
 	}
-	return view
 }
 
 // ownTokens asks for the permission on the caller's own tokens.

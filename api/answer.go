@@ -115,6 +115,20 @@ func NewPage[Row, T any](paging Paging, rows []Row, total int64, entry func(Row)
 	return Page[T]{Items: items, Total: total, Paging: paging}
 }
 
+// pageOf returns a page of a list that was read whole, because it is short.
+func pageOf[Row, T any](paging Paging, rows []Row, entry func(Row) T) (Page[T], error) {
+	q, _, err := paging.Query()
+	if err != nil {
+		return Page[T]{}, err
+	}
+	total := int64(len(rows))
+	rows = rows[min(q.Offset, total):]
+	if q.Limit >= 0 {
+		rows = rows[:min(q.Limit, int64(len(rows)))]
+	}
+	return NewPage(paging, rows, total, entry), nil
+}
+
 func (p Page[T]) write(c *Call) {
 	c.Header().Set("X-Total-Count", strconv.FormatInt(p.Total, 10))
 	if link := p.link(c.URL); link != "" {
@@ -166,6 +180,15 @@ func (t Time) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads it by RFC 3339.
 func (t *Time) UnmarshalJSON(text []byte) error { return (*time.Time)(t).UnmarshalJSON(text) }
+
+// moment is a time that may not have come, nil then.
+func moment(at time.Time) *Time {
+	if at.IsZero() {
+		return nil
+	}
+	t := Time(at)
+	return &t
+}
 
 // expiry is when something expires, in seconds since 1970; -1 for never.
 func expiry(at time.Time) int64 {

@@ -27,6 +27,7 @@ import (
 	"github.com/berth-registry/berth/identity/session"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/notify/webhook"
 	"github.com/berth-registry/berth/policy"
 	projects "github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/project/retain"
@@ -68,6 +69,8 @@ type Options struct {
 	Registries *replicate.Registries
 	// Replication says what is copied to and from them.
 	Replication *replicate.Policies
+	// Webhooks tell others of events.
+	Webhooks *webhook.Policies
 	// Authenticators are asked in their order before names and passwords are.
 	Authenticators []Authenticator
 	// Base returns how the client reaches the registry, such as "https://registry.example.com"; nil takes the connection's scheme

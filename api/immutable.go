@@ -107,20 +107,11 @@ func selectorRows(selectors []immutableSelector, matches, excludes string) ([]me
 }
 
 func (a *API) listImmutableRules(c *Call, paging Paging) (Page[immutableRule], error) {
-	q, _, err := paging.Query()
-	if err != nil {
-		return Page[immutableRule]{}, err
-	}
 	rows, err := a.options.Store.ImmutableRules(c.Context(), c.Project.ID)
 	if err != nil {
 		return Page[immutableRule]{}, err
 	}
-	total := int64(len(rows)) // of which there are few, so that all are read
-	rows = rows[min(q.Offset, total):]
-	if q.Limit >= 0 {
-		rows = rows[:min(q.Limit, int64(len(rows)))]
-	}
-	return NewPage(paging, rows, total, viewImmutableRule), nil
+	return pageOf(paging, rows, viewImmutableRule)
 }
 
 // createImmutableRuleInput is a rule that is to be added.

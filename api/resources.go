@@ -32,6 +32,7 @@ func (a *API) resources() [][]Route {
 		a.accessTokenRoutes(),
 		a.registryRoutes(),
 		a.replicationRoutes(),
+		a.webhookRoutes(),
 	}
 }
 

@@ -25,6 +25,7 @@ func (s *services) openJobs(ctx context.Context, store *metadata.Store, content 
 	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: append([]jobs.Kind{
 		audit.Purging(store),
 		s.registries.Checking(),
+		s.sender.Delivering(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
 	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
 	s.onClose(s.jobs.Close)

@@ -34,6 +34,7 @@ type collectors struct {
 	statements        *prometheus.CounterVec
 	tokens            *prometheus.CounterVec
 	forwarded         *prometheus.CounterVec
+	deliveries        *prometheus.CounterVec
 
 	cores      prometheus.GaugeFunc
 	registries *followed
@@ -66,6 +67,7 @@ func newCollectors() *collectors {
 		databaseDurations: histogram("berth_database_operation_duration_seconds", "Duration of transactions and of statements.", operationBuckets, "kind"),
 		statements:        counter("berth_database_operations_total", "Transactions and statements, by name.", "operation", "outcome"),
 		forwarded:         counter("berth_audit_forwarded_total", "Messages of the audit log for the syslog server.", "outcome"),
+		deliveries:        counter("berth_webhook_deliveries_total", "Attempts to deliver events to webhooks.", "outcome"),
 		tokens:            counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
 
 		cores: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -77,13 +79,16 @@ func newCollectors() *collectors {
 	for _, outcome := range []string{"sent", "dropped"} {
 		made.forwarded.WithLabelValues(outcome)
 	}
+	for _, outcome := range []string{"delivered", "failed", "given up"} {
+		made.deliveries.WithLabelValues(outcome)
+	}
 	return made
 }
 
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes,
-		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.cores, c.registries,
+		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.deliveries, c.cores, c.registries,
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/audit"
+	"github.com/berth-registry/berth/notify/webhook"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/project/retain"
@@ -48,6 +49,8 @@ type services struct {
 	recorder     *audit.Recorder
 	registries   *replicate.Registries
 	replication  *replicate.Policies
+	sender       *webhook.Sender
+	webhooks     *webhook.Policies
 	jobs         *jobs.Jobs
 
 	closers []func() error
@@ -102,6 +105,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		Store: store, Box: box, Networks: settings.outbound, UserAgent: "berth/" + version(),
 	})
 	s.onClose(s.registries.Close)
+	s.openWebhooks(settings, store, box, configuration)
 	content := registry.New(registry.Options{
 		KeepDeleted: func(ctx context.Context) time.Duration {
 			values, err := configuration.Values(ctx)
@@ -124,6 +128,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	if err := s.openJobs(ctx, store, content, configuration); err != nil {
 		return nil, err
 	}
+	s.tellWebhooks(settings, store, configuration)
 	s.system = api.System{
 		Version: version(), StorageName: strings.TrimPrefix(settings.storageModule, "berth.storage."), Certificate: certificateOf,
 		Health: health.New(s.logger,
@@ -209,7 +214,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
 		Retentions: retain.New(store, s.jobs),
-		Registries: s.registries, Replication: s.replication,
+		Registries: s.registries, Replication: s.replication, Webhooks: s.webhooks,
 		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),

@@ -211,7 +211,7 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 			}
 			return tx.DeleteExecutions(ctx, execution.Kind, execution.SubjectID, kind.History)
 		})
-		if err == nil || errors.Is(err, metadata.ErrConflict) {
+		if err == nil || errors.Is(err, metadata.ErrConflict) || errors.Is(err, metadata.ErrNotFound) { // another's, or removed meanwhile
 			return outcome
 		}
 		pause := time.NewTimer(min(time.Duration(try)*100*time.Millisecond, 5*time.Second))

@@ -21,6 +21,7 @@ import (
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/caddymodules/thisregistry"
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/identity"
 	"github.com/berth-registry/berth/identity/group"
 	"github.com/berth-registry/berth/identity/ldap"
@@ -35,6 +36,7 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/notify/audit"
+	"github.com/berth-registry/berth/notify/webhook"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/project"
 	"github.com/berth-registry/berth/project/retain"
@@ -67,6 +69,7 @@ type Server struct {
 	OIDC         *oidc.People
 	Registries   *replicate.Registries
 	Replication  *replicate.Policies
+	Jobs         *jobs.Jobs
 
 	mu           sync.Mutex
 	recorded     []event.Event
@@ -145,7 +148,12 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	s.Registries = replicate.NewRegistries(replicate.RegistriesOptions{Store: s.Store, Box: s.Box})
 	t.Cleanup(func() { require.NoError(t, s.Registries.Close()) })
 	options.Registries = s.Registries
-	s.startJobs(t, &options)
+	sender := webhook.NewSender(webhook.SenderOptions{
+		Store: s.Store, Box: s.Box, Settings: s.Settings, Logger: slog.New(slog.DiscardHandler), Pause: 10 * time.Millisecond,
+	})
+	t.Cleanup(func() { require.NoError(t, sender.Close()) })
+	options.Webhooks = webhook.NewPolicies(webhook.PoliciesOptions{Store: s.Store, Box: s.Box, Sender: sender})
+	s.startJobs(t, &options, sender)
 	for _, change := range adjust {
 		change(&options)
 	}
@@ -159,19 +167,36 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 }
 
 // startJobs starts the work in the background.
-func (s *Server) startJobs(t testing.TB, options *api.Options) {
+func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.Sender) {
 	s.Replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: s.Store, Registries: s.Registries, Local: thisregistry.New(thisregistry.Options{
 		Store: s.Store, Registry: s.Registry, Projects: options.Projects,
 	})})
-	work := jobs.New(jobs.Options{
+	s.Jobs = jobs.New(jobs.Options{
 		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, slices.Concat(s.Replication.Kinds(), retain.Retaining(s.Store, s.Registry))...),
+		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), sender.Delivering(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, slices.Concat(s.Replication.Kinds(), retain.Retaining(s.Store, s.Registry))...),
 	})
-	s.Replication.Bind(work)
+	s.Replication.Bind(s.Jobs)
 	options.Replication = s.Replication
-	t.Cleanup(func() { require.NoError(t, work.Close()) })
-	options.Retentions = retain.New(s.Store, work)
-	options.Purges, options.Collections = work.Recurring(audit.PurgeKind), work.Recurring(registry.CollectionKind)
+	t.Cleanup(func() { require.NoError(t, s.Jobs.Close()) })
+	options.Retentions = retain.New(s.Store, s.Jobs)
+	options.Purges, options.Collections = s.Jobs.Recurring(audit.PurgeKind), s.Jobs.Recurring(registry.CollectionKind)
+}
+
+// FollowWebhooks has webhooks told of events until the test ends, as a running registry does.
+func (s *Server) FollowWebhooks(t testing.TB) {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	dispatcher := webhook.NewDispatcher(webhook.DispatcherOptions{Store: s.Store, Jobs: s.Jobs, Settings: s.Settings, Logger: quiet})
+	follower := follow.New(follow.Options{
+		Store: s.Store, Name: webhook.Follower, Handle: dispatcher.Handle, Written: s.Jobs.Wake, Logger: quiet, Poll: 10 * time.Millisecond,
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { follower.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		following.Wait()
+	})
 }
 
 func (s *Server) openStore(t testing.TB, engine string) {

@@ -90,6 +90,9 @@ func to[T any](value T) *T { return &value }
 var own = []string{
 	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled", "retryReplication",
 	"listCurrentUserTokens", "createCurrentUserToken", "revokeCurrentUserToken", "listUserTokens", "revokeUserToken",
+	"TestWebhookPolicyOfProject", "systemListWebhookPolicies", "systemCreateWebhookPolicy", "systemTestWebhookPolicy", "systemGetWebhookPolicy",
+	"systemUpdateWebhookPolicy", "systemDeleteWebhookPolicy", "systemListExecutionsOfWebhookPolicy", "systemListTasksOfWebhookExecution",
+	"systemGetLogsOfWebhookTask", "systemLastTrigger", "systemGetSupportedEventTypes", "systemListWebhookJobs",
 }
 
 func TestContract(t *testing.T) {
@@ -109,6 +112,7 @@ func TestContract(t *testing.T) {
 			{"quotas", quotas},
 			{"content", content},
 			{"audit", audit},
+			{"webhooks", webhooks},
 			{"registries", registries},
 			{"replications", replications},
 			{"caches", caches},

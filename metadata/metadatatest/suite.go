@@ -68,6 +68,8 @@ func Run(t *testing.T, engine Engine) {
 		{"AuditDeletion", testAuditDeletion},
 		{"Executions", testExecutions},
 		{"Lanes", testLanes},
+		{"Webhooks", testWebhooks},
+		{"WebhookDeliveries", testWebhookDeliveries},
 		{"Tasks", testTasks},
 		{"Schedules", testSchedules},
 		{"Fetches", testFetches},

@@ -1,0 +1,87 @@
+package contract_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/webhook"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/client/webhookjob"
+	"github.com/goharbor/go-client/pkg/sdk/v2.0/models"
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/metadata"
+)
+
+func webhooks(h *harbor) {
+	ctx := h.t.Context()
+	h.server.FollowWebhooks(h.t)
+	h.newProject("told")
+	const project = "told"
+	heard := make(chan http.Header, 1)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		heard <- r.Header
+		_, _ = w.Write([]byte("thanks"))
+	}))
+	defer receiver.Close()
+
+	supported := ok[*webhook.GetSupportedEventTypesOK](h)(h.Webhook.GetSupportedEventTypes(ctx, &webhook.GetSupportedEventTypesParams{ProjectNameOrID: project})).Payload
+	require.Contains(h.t, supported.EventType, models.EventType("PUSH_ARTIFACT"))
+	require.Contains(h.t, supported.NotifyType, models.NotifyType("slack"))
+	require.Len(h.t, supported.PayloadFormats, 2)
+
+	wanted := &models.WebhookPolicy{
+		Name: "ci", Enabled: true, EventTypes: []string{"PUSH_ARTIFACT"},
+		Targets: []*models.WebhookTargetObject{{Type: "http", Address: receiver.URL, AuthHeader: "Bearer hush", PayloadFormat: "CloudEvents", SkipCertVerify: true}},
+	}
+	created := ok[*webhook.CreateWebhookPolicyOfProjectCreated](h)(h.Webhook.CreateWebhookPolicyOfProject(ctx, &webhook.CreateWebhookPolicyOfProjectParams{ProjectNameOrID: project, Policy: wanted}))
+	policyID := id(h.t, created.Location)
+	refused[*webhook.CreateWebhookPolicyOfProjectCreated](h, "400")(h.Webhook.CreateWebhookPolicyOfProject(ctx, &webhook.CreateWebhookPolicyOfProjectParams{ProjectNameOrID: project, Policy: &models.WebhookPolicy{}}))
+	got := ok[*webhook.GetWebhookPolicyOfProjectOK](h)(h.Webhook.GetWebhookPolicyOfProject(ctx, &webhook.GetWebhookPolicyOfProjectParams{ProjectNameOrID: project, WebhookPolicyID: policyID})).Payload
+	require.Equal(h.t, "ci", got.Name)
+	require.Equal(h.t, "admin", got.Creator)
+	require.True(h.t, got.Enabled)
+	require.NotZero(h.t, got.ProjectID)
+	require.False(h.t, time.Time(got.CreationTime).IsZero())
+	require.Equal(h.t, &models.WebhookTargetObject{Type: "http", Address: receiver.URL, AuthHeader: "*****", PayloadFormat: "CloudEvents", SkipCertVerify: true}, got.Targets[0])
+	got.Description = "changed"
+	ok[*webhook.UpdateWebhookPolicyOfProjectOK](h)(h.Webhook.UpdateWebhookPolicyOfProject(ctx, &webhook.UpdateWebhookPolicyOfProjectParams{ProjectNameOrID: project, WebhookPolicyID: policyID, Policy: got}))
+	listed := ok[*webhook.ListWebhookPoliciesOfProjectOK](h)(h.Webhook.ListWebhookPoliciesOfProject(ctx, &webhook.ListWebhookPoliciesOfProjectParams{ProjectNameOrID: project, Q: to("name=ci")}))
+	require.Len(h.t, listed.Payload, 1)
+	require.Equal(h.t, int64(1), listed.XTotalCount)
+	require.Equal(h.t, "changed", listed.Payload[0].Description)
+
+	require.NoError(h.t, h.server.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.AppendEvent(ctx, event.Event{Kind: event.ManifestPushed, Actor: "alice", Project: project, Repository: project + "/app", Digest: "sha256:1", Tag: "v1"})
+	}))
+	require.Equal(h.t, "Bearer hush", (<-heard).Get("Authorization"))
+	var executions []*models.Execution
+	require.Eventually(h.t, func() bool {
+		executions = ok[*webhook.ListExecutionsOfWebhookPolicyOK](h)(h.Webhook.ListExecutionsOfWebhookPolicy(ctx, &webhook.ListExecutionsOfWebhookPolicyParams{ProjectNameOrID: project, WebhookPolicyID: policyID})).Payload
+		return len(executions) == 1 && executions[0].Status == "Success"
+	}, 20*time.Second, 50*time.Millisecond)
+	require.Equal(h.t, "WEBHOOK", executions[0].VendorType)
+	require.Equal(h.t, policyID, executions[0].VendorID)
+	require.Equal(h.t, "EVENT", executions[0].Trigger)
+	require.Equal(h.t, int64(1), executions[0].Metrics.SuccessTaskCount)
+	tasks := ok[*webhook.ListTasksOfWebhookExecutionOK](h)(h.Webhook.ListTasksOfWebhookExecution(ctx, &webhook.ListTasksOfWebhookExecutionParams{ProjectNameOrID: project, WebhookPolicyID: policyID, ExecutionID: executions[0].ID})).Payload
+	require.Len(h.t, tasks, 1)
+	require.Equal(h.t, "Success", tasks[0].Status)
+	require.Equal(h.t, "thanks", tasks[0].ExtraAttrs["response"])
+	log := ok[*webhook.GetLogsOfWebhookTaskOK](h)(h.Webhook.GetLogsOfWebhookTask(ctx, &webhook.GetLogsOfWebhookTaskParams{ProjectNameOrID: project, WebhookPolicyID: policyID, ExecutionID: executions[0].ID, TaskID: tasks[0].ID})).Payload
+	require.Contains(h.t, log, "answered 200")
+	refused[*webhook.GetLogsOfWebhookTaskOK](h, "404")(h.Webhook.GetLogsOfWebhookTask(ctx, &webhook.GetLogsOfWebhookTaskParams{ProjectNameOrID: project, WebhookPolicyID: policyID, ExecutionID: executions[0].ID, TaskID: 4711}))
+	triggers := ok[*webhook.LastTriggerOK](h)(h.Webhook.LastTrigger(ctx, &webhook.LastTriggerParams{ProjectNameOrID: project})).Payload
+	require.Len(h.t, triggers, 1)
+	require.Equal(h.t, "ci", triggers[0].PolicyName)
+	require.False(h.t, time.Time(triggers[0].LastTriggerTime).IsZero())
+	jobs := ok[*webhookjob.ListWebhookJobsOK](h)(h.Webhookjob.ListWebhookJobs(ctx, &webhookjob.ListWebhookJobsParams{ProjectNameOrID: project, PolicyID: policyID, Status: []string{"Success"}})).Payload
+	require.Len(h.t, jobs, 1)
+	require.Equal(h.t, "PUSH_ARTIFACT", jobs[0].EventType)
+	require.Empty(h.t, ok[*webhookjob.ListWebhookJobsOK](h)(h.Webhookjob.ListWebhookJobs(ctx, &webhookjob.ListWebhookJobsParams{ProjectNameOrID: project, PolicyID: policyID, Status: []string{"Error"}})).Payload)
+
+	ok[*webhook.DeleteWebhookPolicyOfProjectOK](h)(h.Webhook.DeleteWebhookPolicyOfProject(ctx, &webhook.DeleteWebhookPolicyOfProjectParams{ProjectNameOrID: project, WebhookPolicyID: policyID}))
+	refused[*webhook.GetWebhookPolicyOfProjectOK](h, "404")(h.Webhook.GetWebhookPolicyOfProject(ctx, &webhook.GetWebhookPolicyOfProjectParams{ProjectNameOrID: project, WebhookPolicyID: policyID}))
+}

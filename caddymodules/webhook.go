@@ -1,0 +1,30 @@
+package caddymodules
+
+import (
+	"github.com/berth-registry/berth/event/follow"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/notify/webhook"
+	"github.com/berth-registry/berth/secret"
+	"github.com/berth-registry/berth/setting"
+)
+
+// openWebhooks makes what administers webhooks and brings deliveries to their receivers.
+func (s *services) openWebhooks(settings settings, store *metadata.Store, box *secret.Box, configuration *setting.Settings) {
+	s.sender = webhook.NewSender(webhook.SenderOptions{
+		Store: store, Box: box, Settings: configuration, Networks: settings.outbound, UserAgent: "berth/" + version(), Logger: s.logger,
+		Observe: func(outcome string) { metrics.deliveries.WithLabelValues(outcome).Inc() },
+	})
+	s.onClose(s.sender.Close)
+	s.webhooks = webhook.NewPolicies(webhook.PoliciesOptions{Store: store, Box: box, Sender: s.sender})
+}
+
+// tellWebhooks starts what makes deliveries of events.
+func (s *services) tellWebhooks(settings settings, store *metadata.Store, configuration *setting.Settings) {
+	dispatcher := webhook.NewDispatcher(webhook.DispatcherOptions{
+		Store: store, Jobs: s.jobs, Settings: configuration, ExternalURL: settings.externalURL, Logger: s.logger,
+	})
+	follower := follow.New(follow.Options{
+		Store: store, Name: webhook.Follower, Handle: dispatcher.Handle, Written: s.jobs.Wake, Logger: s.logger,
+	})
+	s.run(follower.Run)
+}
