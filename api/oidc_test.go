@@ -545,20 +545,6 @@ func TestOIDC_logout(t *testing.T) {
 	require.Equal(t, "/", local.do(t, http.MethodGet, "/c/oidc/logout", nil).Header.Get("Location"), "the provider does not know this one")
 }
 
-func TestLogin_ofAnOIDCUserGoesToTheProvider(t *testing.T) {
-	server, provider := startOIDC(t, "sqlite", nil, clara)
-	newBrowser(t, server).loginOIDC(t, provider, "clara")
-	refused := func(name string) apitest.Answer { return newBrowser(t, server).login(t, name, "wrong") }
-	for _, mode := range []string{"db_auth", "oidc_auth"} {
-		require.NoError(t, server.Settings.Update(t.Context(), event.Actor{}, map[*setting.Key]any{setting.AuthMode: mode}))
-		answer := refused("clara")
-		require.Equal(t, http.StatusForbidden, answer.Status, answer.Body)
-		require.JSONEq(t, `{"redirect_location":"`+server.URL+`/c/oidc/login"}`, answer.Body)
-		require.Equal(t, http.StatusUnauthorized, refused("admin").Status)
-	}
-	require.Equal(t, refused("clara").Body, refused("nobody").Body, "who exists is not told")
-}
-
 func TestOIDC_ping(t *testing.T) {
 	server, provider := startOIDC(t, "sqlite", nil, clara)
 	ping := func(c *apitest.Client, url string, verify bool) apitest.Answer {

@@ -60,7 +60,7 @@ func (a *API) login(c *Call) error {
 	}, sessionToken(c.Request))
 	switch {
 	case errors.Is(err, identity.ErrCredentials), errors.Is(err, identity.ErrUnknown):
-		return a.refuseLogin(c, c.PostForm.Get("principal"))
+		return a.refuseLogin(c)
 	case err != nil:
 		return loginFailure(err)
 	}
@@ -68,9 +68,10 @@ func (a *API) login(c *Call) error {
 	return nil
 }
 
-// refuseLogin says no to a name and password. Who has to log in at a provider is told where that begins.
-func (a *API) refuseLogin(c *Call, name string) error {
-	elsewhere, err := a.options.OIDC.Proves(c.Context(), name)
+// refuseLogin says no to a name and password. Where people log in at a provider, everybody is told where that begins, or else the answer
+// would tell who exists.
+func (a *API) refuseLogin(c *Call) error {
+	elsewhere, err := a.options.OIDC.Leads(c.Context())
 	if err != nil {
 		return loginFailure(err)
 	}

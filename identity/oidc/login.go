@@ -17,7 +17,6 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
-	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/setting"
 )
 
@@ -184,21 +183,14 @@ func withoutBody(refused *oauth2.RetrieveError) error {
 	return fmt.Errorf("status %d, %s: %s", refused.Response.StatusCode, refused.ErrorCode, refused.ErrorDescription)
 }
 
-// Proves reports whether who calls themselves that has to log in at the provider: its own users do, and where it is the first way
-// to log in, everybody who is no user yet.
-func (p *People) Proves(ctx context.Context, name string) (bool, error) {
+// Leads reports whether the settings have people log in at the provider before anything else. Whether a name is that of one of them is
+// not told by it: nobody learns who exists.
+func (p *People) Leads(ctx context.Context) (bool, error) {
 	values, err := p.options.Settings.Values(ctx)
-	if err != nil || !configured(values) {
-		return false, err
-	}
-	user, err := p.options.Store.UserByName(ctx, name)
-	if errors.Is(err, metadata.ErrNotFound) {
-		return values.Text(setting.AuthMode) == "oidc_auth", nil
-	}
 	if err != nil {
-		return false, fmt.Errorf("read user: %w", err)
+		return false, fmt.Errorf("read settings: %w", err)
 	}
-	return user.Source == Source, nil
+	return configured(values) && values.Text(setting.AuthMode) == "oidc_auth", nil
 }
 
 // LogoutURL returns the address at the provider that ends the session there and leads back, "" where the settings do not want that
