@@ -71,6 +71,26 @@ INSERT INTO audit_buckets (project_id, bucket, entries, first_at, last_at)
 SELECT project_id, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 1, 2
 UNION ALL SELECT 0, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 2;
 
+INSERT INTO audit_spans (project_id, span, entries, first_at, last_at)
+SELECT project_id, bucket / 64, SUM(entries), MIN(first_at), MAX(last_at) FROM audit_buckets GROUP BY 1, 2;
+
+INSERT INTO audit_resources (resource)
+SELECT DISTINCT e.resource FROM audit_entries e WHERE NOT EXISTS (SELECT 1 FROM audit_resources r WHERE r.resource = e.resource);
+
 UPDATE artifacts SET tag_count = (SELECT COUNT(*) FROM tags t WHERE t.manifest_id = artifacts.id) WHERE id >= 1000;
 UPDATE repositories SET artifact_count = (SELECT COUNT(*) FROM artifacts a WHERE a.repository_id = repositories.id AND a.listed);
 UPDATE projects SET repository_count = (SELECT COUNT(*) FROM repositories r WHERE r.project_id = projects.id);
+
+DELETE FROM list_counts;
+INSERT INTO list_counts SELECT 'users', 0, id / 1024, COUNT(*) FROM users WHERE deleted_at IS NULL GROUP BY 3;
+INSERT INTO list_counts SELECT 'groups', 0, id / 1024, COUNT(*) FROM user_groups GROUP BY 3;
+INSERT INTO list_counts SELECT 'members', project_id, id / 1024, COUNT(*) FROM members GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'labels', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM labels GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'robots', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM robots GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'projects', 0, id / 1024, COUNT(*) FROM projects GROUP BY 3;
+INSERT INTO list_counts SELECT 'public projects', 0, id / 1024, COUNT(*) FROM projects WHERE public GROUP BY 3;
+INSERT INTO list_counts SELECT 'public repositories', 0, id / 1024, SUM(repository_count) FROM projects WHERE public GROUP BY 3;
+INSERT INTO list_counts SELECT 'repositories', 0, id / 1024, COUNT(*) FROM repositories GROUP BY 3;
+INSERT INTO list_counts SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'artifacts of project', project_id, 0, COUNT(*) FROM artifacts WHERE listed GROUP BY 2;

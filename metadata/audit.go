@@ -29,8 +29,11 @@ type AuditEntry struct {
 }
 
 // auditBucketWidth is how many ids share a bucket. Passing over the entries before a page costs at most so many rows, and one row
-// for each bucket before it.
-const auditBucketWidth = 4096
+// for each bucket before it in its span, which is of auditSpanWidth buckets, and for each span before that.
+const (
+	auditBucketWidth = 4096
+	auditSpanWidth   = 64
+)
 
 // auditBucket counts the entries of a range of ids, of one project or, as project 0, of all.
 type auditBucket struct {
@@ -48,17 +51,24 @@ var (
 			CAST(value->>'succeeded' AS INTEGER) = 1, CAST(value->>'at' AS BIGINT)
 		FROM {elements}($1{json}) WHERE TRUE
 		ON CONFLICT (id) DO NOTHING
-		RETURNING id, project_id, occurred_at`)
-	countAuditEntries = define("count audit entries", `
-		INSERT INTO audit_buckets (project_id, bucket, entries, first_at, last_at)
-		SELECT CAST(value->>'project_id' AS BIGINT), CAST(value->>'bucket' AS BIGINT), CAST(value->>'entries' AS BIGINT),
-			CAST(value->>'first_at' AS BIGINT), CAST(value->>'last_at' AS BIGINT)
-		FROM {elements}($1{json}) WHERE TRUE
-		ON CONFLICT (project_id, bucket) DO UPDATE SET entries = audit_buckets.entries + excluded.entries,
-			first_at = CASE WHEN excluded.first_at < audit_buckets.first_at THEN excluded.first_at ELSE audit_buckets.first_at END,
-			last_at = CASE WHEN excluded.last_at > audit_buckets.last_at THEN excluded.last_at ELSE audit_buckets.last_at END`)
-	auditBuckets = define("audit buckets", `
-		SELECT project_id, bucket, entries, first_at, last_at FROM audit_buckets WHERE project_id = $1 ORDER BY bucket`)
+		RETURNING id, project_id, occurred_at, resource`)
+	noteAuditResources = define("note audit resources", `
+		INSERT INTO audit_resources (resource)
+		SELECT DISTINCT e.value->>'resource' FROM {elements}($1{json}) e
+		WHERE NOT EXISTS (SELECT 1 FROM audit_resources r WHERE r.resource = e.value->>'resource')
+		ON CONFLICT (resource) DO NOTHING`)
+	forgetAuditResources = define("forget audit resources", `
+		DELETE FROM audit_resources WHERE resource {any of}$1{these}
+		AND NOT EXISTS (SELECT 1 FROM audit_entries e WHERE e.resource = audit_resources.resource)`)
+	auditResourcesByPart = define("audit resources by part", `
+		SELECT resource FROM audit_resource_parts WHERE resource {contains}$1{contained} LIMIT $2`)
+	countAuditEntries = define("count audit entries", addAuditCounts("audit_buckets", "bucket"))
+	countAuditSpans   = define("count audit entries of spans", addAuditCounts("audit_spans", "span"))
+	auditBuckets      = define("audit buckets", `
+		SELECT project_id, bucket, entries, first_at, last_at FROM audit_buckets
+		WHERE project_id = $1 AND bucket BETWEEN $2 AND $3 ORDER BY bucket`)
+	auditSpans = define("audit spans", `
+		SELECT project_id, span, entries, first_at, last_at FROM audit_spans WHERE project_id = $1 ORDER BY span`)
 	auditBucketsBefore = define("audit buckets before", `
 		SELECT bucket FROM audit_buckets WHERE project_id = 0 AND bucket > $1 AND first_at < $2 ORDER BY bucket LIMIT $3`)
 	auditEntriesBefore = define("count audit entries before", `
@@ -67,10 +77,24 @@ var (
 	deleteAuditEntries = define("delete audit entries", `
 		DELETE FROM audit_entries WHERE id >= $1 AND id < $2 AND occurred_at < $3
 		AND ($5 OR operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json})))
-		RETURNING id, project_id, occurred_at`)
+		RETURNING id, project_id, occurred_at, resource`)
 	deleteEmptyBuckets = define("delete empty audit buckets", `DELETE FROM audit_buckets WHERE bucket = $1 AND entries <= 0
 		AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($2{json}))`)
+	deleteEmptySpans = define("delete empty audit spans", `DELETE FROM audit_spans WHERE span = $1 AND entries <= 0
+		AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($2{json}))`)
 )
+
+// addAuditCounts is the text that adds to the counts of ranges of ids.
+func addAuditCounts(table, of string) string {
+	return `
+		INSERT INTO ` + table + ` (project_id, ` + of + `, entries, first_at, last_at)
+		SELECT CAST(value->>'project_id' AS BIGINT), CAST(value->>'range' AS BIGINT), CAST(value->>'entries' AS BIGINT),
+			CAST(value->>'first_at' AS BIGINT), CAST(value->>'last_at' AS BIGINT)
+		FROM {elements}($1{json}) WHERE TRUE
+		ON CONFLICT (project_id, ` + of + `) DO UPDATE SET entries = ` + table + `.entries + excluded.entries,
+			first_at = CASE WHEN excluded.first_at < ` + table + `.first_at THEN excluded.first_at ELSE ` + table + `.first_at END,
+			last_at = CASE WHEN excluded.last_at > ` + table + `.last_at THEN excluded.last_at ELSE ` + table + `.last_at END`
+}
 
 func scanAuditEntry(r row, e *AuditEntry) error {
 	return r.Scan(&e.ID, &e.ProjectID, &e.Operation, &e.ResourceType, &e.Resource, &e.Username, &e.Credential, &e.Address, &e.RequestID,
@@ -82,9 +106,14 @@ func scanAuditBucket(r row, b *auditBucket) error {
 }
 
 // countedEntry is what of an entry decides where it is counted.
-type countedEntry struct{ id, project, at int64 }
+type countedEntry struct {
+	id, project, at int64
+	resource        string
+}
 
-func scanCountedEntry(r row, e *countedEntry) error { return r.Scan(&e.id, &e.project, &e.at) }
+func scanCountedEntry(r row, e *countedEntry) error {
+	return r.Scan(&e.id, &e.project, &e.at, &e.resource)
+}
 
 // InsertAuditEntries adds entries. One whose id is there already stays as it is.
 func (t *Tx) InsertAuditEntries(ctx context.Context, entries []AuditEntry) error {
@@ -124,30 +153,41 @@ func (t *Tx) InsertAuditEntries(ctx context.Context, entries []AuditEntry) error
 	if err != nil {
 		return err
 	}
+	if _, err := t.exec(ctx, noteAuditResources, string(list)); err != nil {
+		return err
+	}
 	return t.countAudit(ctx, added, 1)
 }
 
-// countAudit adds entries to the counts of their buckets, sign times each. Buckets are written in one order by everybody, so that
-// nobody waits for each other in a circle.
+// countAudit adds entries to the counts of their buckets and spans, sign times each.
 func (t *Tx) countAudit(ctx context.Context, entries []countedEntry, sign int64) error {
-	type key struct{ project, bucket int64 }
+	if err := t.countAuditBy(ctx, countAuditEntries, auditBucketWidth, entries, sign); err != nil {
+		return err
+	}
+	return t.countAuditBy(ctx, countAuditSpans, auditSpanWidth*auditBucketWidth, entries, sign)
+}
+
+// countAuditBy adds entries to the counts of ranges of that many ids. They are written in one order by everybody, so that nobody waits
+// for each other in a circle.
+func (t *Tx) countAuditBy(ctx context.Context, s *statement, width int64, entries []countedEntry, sign int64) error {
+	type key struct{ project, number int64 }
 	type element struct {
 		ProjectID int64 `json:"project_id"`
-		Bucket    int64 `json:"bucket"`
+		Range     int64 `json:"range"`
 		Entries   int64 `json:"entries"`
 		FirstAt   int64 `json:"first_at"`
 		LastAt    int64 `json:"last_at"`
 	}
 	counts := map[key]element{}
 	for _, e := range entries {
-		keys := []key{{0, e.id / auditBucketWidth}}
+		keys := []key{{0, e.id / width}}
 		if e.project != 0 {
-			keys = append(keys, key{e.project, e.id / auditBucketWidth})
+			keys = append(keys, key{e.project, e.id / width})
 		}
 		for _, k := range keys {
 			sum, known := counts[k]
 			if !known {
-				sum = element{ProjectID: k.project, Bucket: k.bucket, FirstAt: e.at, LastAt: e.at}
+				sum = element{ProjectID: k.project, Range: k.number, FirstAt: e.at, LastAt: e.at}
 			}
 			sum.Entries += sign
 			sum.FirstAt, sum.LastAt = min(sum.FirstAt, e.at), max(sum.LastAt, e.at)
@@ -158,13 +198,13 @@ func (t *Tx) countAudit(ctx context.Context, entries []countedEntry, sign int64)
 		return nil
 	}
 	elements := slices.SortedFunc(maps.Values(counts), func(a, b element) int {
-		return cmp.Or(cmp.Compare(a.ProjectID, b.ProjectID), cmp.Compare(a.Bucket, b.Bucket))
+		return cmp.Or(cmp.Compare(a.ProjectID, b.ProjectID), cmp.Compare(a.Range, b.Range))
 	})
 	list, err := json.Marshal(elements)
 	if err != nil {
 		return fmt.Errorf("encode audit counts: %w", err)
 	}
-	_, err = t.exec(ctx, countAuditEntries, string(list))
+	_, err = t.exec(ctx, s, string(list))
 	return err
 }
 
@@ -205,6 +245,20 @@ func (t *Tx) DeleteAuditEntries(ctx context.Context, bucket int64, before time.T
 	if list, err = json.Marshal(slices.Sorted(maps.Keys(projects))); err != nil {
 		return 0, fmt.Errorf("encode projects: %w", err)
 	}
-	_, err = t.exec(ctx, deleteEmptyBuckets, bucket, string(list))
+	if _, err := t.exec(ctx, deleteEmptyBuckets, bucket, string(list)); err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, deleteEmptySpans, bucket/auditSpanWidth, string(list)); err != nil {
+		return 0, err
+	}
+	resources := make([]string, 0, len(deleted))
+	for _, e := range deleted {
+		resources = append(resources, e.resource)
+	}
+	slices.Sort(resources)
+	if list, err = json.Marshal(slices.Compact(resources)); err != nil {
+		return 0, fmt.Errorf("encode resources: %w", err)
+	}
+	_, err = t.exec(ctx, forgetAuditResources, string(list))
 	return int64(len(deleted)), err
 }

@@ -3,6 +3,7 @@ package metadata
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -11,8 +12,9 @@ import (
 
 // The bounds of a listing of the audit log.
 const (
-	// AuditTotal is the highest total of a filtered listing: counting further would read the whole log.
-	AuditTotal = 10_000
+	// AuditTotal is how far a filtered listing is counted: further would read the whole log. Beyond it there are one more than the page
+	// has come to, at least.
+	AuditTotal = FilteredTotal
 	// AuditPage is the most entries that one page has.
 	AuditPage = 10_000
 	// AuditDepth is how many entries, the first in the order asked for, are searched for what no index can find: a part of a text,
@@ -20,6 +22,8 @@ const (
 	AuditDepth = 1_000_000
 	// auditBranches is how many values of one field are looked up each by itself.
 	auditBranches = 100
+	// auditFew is how many entries of a condition are few enough to look for those of another among them.
+	auditFew = 20_000
 )
 
 // auditFields are what callers may filter by.
@@ -44,11 +48,11 @@ type AuditQuery struct {
 	Offset, Limit int64
 }
 
-// AuditEntries returns a page of the audit log and the number of entries on all pages, which is at most [AuditTotal] when there are
-// conditions. The error is [ErrQuery] for conditions that cannot be.
+// AuditEntries returns a page of the audit log and the number of entries on all pages, which are counted up to [AuditTotal] when there
+// are conditions. The error is [ErrQuery] for conditions that cannot be.
 //
 // Neither a deep page nor the total reads the entries before: both are found in the counts of ranges of ids. A range of times
-// becomes a range of ids by the same counts.
+// becomes a range of ids by the same counts. A part of a resource becomes the resources that have it, where they are few.
 func (r Reader) AuditEntries(ctx context.Context, q AuditQuery) (entries []AuditEntry, total int64, err error) {
 	if q.Limit < 0 || q.Limit > AuditPage {
 		q.Limit = AuditPage
@@ -57,7 +61,8 @@ func (r Reader) AuditEntries(ctx context.Context, q AuditQuery) (entries []Audit
 	if err != nil || plan == nil {
 		return nil, 0, err
 	}
-	if total = plan.total; total < 0 {
+	counted := plan.total < 0
+	if total = plan.total; counted {
 		text, args := plan.text("1", AuditTotal, 0)
 		counted, err := allOf(ctx, r, "audit count", "SELECT COUNT(*) FROM ("+text+") AS counted", value[int64], args...)
 		if err != nil {
@@ -70,14 +75,19 @@ func (r Reader) AuditEntries(ctx context.Context, q AuditQuery) (entries []Audit
 	}
 	text, args := plan.text(auditColumns, q.Limit, plan.skip)
 	entries, err = allOf(ctx, r, "audit page", text, scanAuditEntry, args...)
+	if counted {
+		total = atLeast(total, AuditTotal, q.Offset, q.Limit, int64(len(entries)))
+	}
 	return entries, total, err
 }
 
 // auditPlan is how a listing is read: for each branch the rows by an index, of them those that the rest leaves.
 type auditPlan struct {
 	// column and values are what each branch has in common; without values there is one branch of everything.
-	column    string
-	values    []any
+	column string
+	values []any
+	// crossed are further conditions that indexes answer with few entries each: the rows are those whose ids all have.
+	crossed   []Condition
 	low, high int64 // ids, inclusive
 	rest      []string
 	restArgs  []any
@@ -98,35 +108,81 @@ func (r Reader) planAudit(ctx context.Context, q AuditQuery) (*auditPlan, error)
 			plan.values = append(plan.values, id)
 		}
 	}
-	known, err := plan.choose(q)
+	known, err := plan.choose(ctx, r, q)
 	if err != nil {
 		return nil, err
 	}
-	var buckets []auditBucket
-	for _, project := range plan.projects() {
-		of, err := all(ctx, r, auditBuckets, scanAuditBucket, project)
-		if err != nil {
+	spans, err := plan.ranges(ctx, r, auditSpans)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range known {
+		if c.Field != "op_time" {
+			continue
+		}
+		low, high := c.rangeOf(spans, auditSpanWidth)
+		if low > high {
+			return nil, nil
+		}
+		if low, high, err = plan.trim(ctx, r, c, low, high); err != nil {
 			return nil, err
 		}
-		buckets = append(buckets, of...)
-	}
-	buckets = merge(buckets, q.Ascending)
-	for _, c := range known {
-		if c.Field == "op_time" && !plan.within(buckets, c) {
+		if plan.low, plan.high = max(plan.low, low*auditBucketWidth), min(plan.high, (high+1)*auditBucketWidth-1); plan.low > plan.high {
 			return nil, nil
 		}
 	}
 	if len(plan.rest) == 0 && (plan.column == "" || plan.column == "project_id" && !slices.Contains(plan.values, any(int64(0)))) {
-		plan.seek(buckets)
+		return plan, plan.seek(ctx, r, spans)
 	}
 	return plan, nil
+}
+
+// ranges returns the counts of the ranges of ids, of all projects of the plan together, in the order of the listing.
+func (p *auditPlan) ranges(ctx context.Context, r Reader, s *statement, bounds ...any) ([]auditBucket, error) {
+	var ranges []auditBucket
+	for _, project := range p.projects() {
+		of, err := all(ctx, r, s, scanAuditBucket, append([]any{project}, bounds...)...)
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, of...)
+	}
+	return merge(ranges, p.ascending), nil
+}
+
+// trim narrows a range of buckets, whole spans, by the buckets of the first and of the last span.
+func (p *auditPlan) trim(ctx context.Context, r Reader, c Condition, low, high int64) (int64, int64, error) {
+	ends, err := p.ranges(ctx, r, auditBuckets, low, low+auditSpanWidth-1)
+	if err == nil && high-low >= auditSpanWidth {
+		var last []auditBucket
+		last, err = p.ranges(ctx, r, auditBuckets, high-auditSpanWidth+1, high)
+		ends = append(ends, last...)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	first, last := c.rangeOf(ends, 1)
+	if high-low >= 2*auditSpanWidth { // the spans between stay
+		first, last = min(first, low+auditSpanWidth), max(last, high-auditSpanWidth)
+	}
+	return first, last, nil
 }
 
 // auditIndexes are the indexed fields, those first whose values are of few rows.
 var auditIndexes = []string{"resource", "username", "project_id", "resource_type", "operation"}
 
-// choose makes branches of one condition that an index answers and conditions of the rest, which it returns.
-func (p *auditPlan) choose(q AuditQuery) ([]Condition, error) {
+// rank is the place of the index that answers the condition, -1 for none.
+func (c Condition) rank() int {
+	one := c.Comparison == Equal && len(c.Values) == 1
+	if !one && (c.Comparison != AnyOf || len(c.Values) == 0 || len(c.Values) > auditBranches) {
+		return -1
+	}
+	return slices.Index(auditIndexes, c.Field)
+}
+
+// choose makes branches of one condition that an index answers and conditions of the rest, which it returns. Of several it takes the
+// one of the fewest entries.
+func (p *auditPlan) choose(ctx context.Context, r Reader, q AuditQuery) ([]Condition, error) {
 	var known []Condition
 	for _, c := range q.Conditions {
 		if _, ok := auditFields[c.Field]; ok {
@@ -136,25 +192,28 @@ func (p *auditPlan) choose(q AuditQuery) ([]Condition, error) {
 	if len(known) > maxConditions {
 		return nil, tooManyConditions()
 	}
-	driver := -1
-	rank := func(c Condition) int {
-		one := c.Comparison == Equal && len(c.Values) == 1
-		if !one && (c.Comparison != AnyOf || len(c.Values) == 0 || len(c.Values) > auditBranches) {
-			return -1
-		}
-		if c.Field == "resource_type" && len(c.Values) == 1 && c.Values[0] == "artifact" {
-			return len(auditIndexes) // most entries are of this type: the operation tells more
-		}
-		return slices.Index(auditIndexes, c.Field)
-	}
-	best := math.MaxInt
-	if p.column != "" {
-		best = slices.Index(auditIndexes, p.column)
-	}
 	for i, c := range known {
-		if at := rank(c); at >= 0 && at < best {
-			driver, best = i, at
+		spelt, err := r.spellOut(ctx, c)
+		if err != nil {
+			return nil, err
 		}
+		known[i] = spelt
+	}
+	candidates := map[int]Condition{}
+	for i, c := range known {
+		if c.rank() >= 0 {
+			candidates[i] = c
+		}
+	}
+	if p.column != "" && len(p.values) <= auditBranches {
+		candidates[-1] = Condition{Field: p.column, Comparison: AnyOf, Values: p.values}
+	}
+	driver, crossed, err := r.fewest(ctx, candidates)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range crossed {
+		p.crossed = append(p.crossed, candidates[i])
 	}
 	if p.column != "" && (driver >= 0 || len(p.values) > auditBranches) {
 		if err := p.require(Condition{Field: p.column, Comparison: AnyOf, Values: p.values}); err != nil {
@@ -180,6 +239,61 @@ func (p *auditPlan) choose(q AuditQuery) ([]Condition, error) {
 		}
 	}
 	return known, nil
+}
+
+// spellOut makes a condition on a part of a resource one on the resources that have it, where they are few.
+func (r Reader) spellOut(ctx context.Context, c Condition) (Condition, error) {
+	if c.Field != "resource" || c.Comparison != Contains || len(c.Values) != 1 {
+		return c, nil
+	}
+	text, ok := auditFields[c.Field].convert(c.Values[0])
+	if !ok || len([]rune(text.(string))) < partLength {
+		return c, nil
+	}
+	found, err := all(ctx, r, auditResourcesByPart, value[any], strings.ToLower(text.(string)), auditBranches+1)
+	if err != nil || len(found) > auditBranches {
+		return c, err
+	}
+	if len(found) == 0 {
+		found = []any{false} // equal to nothing
+	}
+	return Condition{Field: c.Field, Comparison: AnyOf, Values: found}, nil
+}
+
+// fewest returns the condition of the fewest entries, -1 when there is none; and, where it has few, the others that have few.
+func (r Reader) fewest(ctx context.Context, candidates map[int]Condition) (chosen int, few []int, err error) {
+	chosen, least := -1, int64(math.MaxInt64)
+	for _, i := range slices.Sorted(maps.Keys(candidates)) {
+		c, entries := candidates[i], int64(0)
+		if len(candidates) > 1 {
+			var args []any
+			text := "SELECT COUNT(*) FROM (SELECT 1 FROM audit_entries WHERE " + c.among(&args) + " LIMIT " + strconv.Itoa(auditFew+1) + ") AS counted"
+			counted, err := allOf(ctx, r, "audit count of condition", text, value[int64], args...)
+			if err != nil {
+				return -1, nil, err
+			}
+			entries = counted[0]
+		}
+		if entries <= auditFew {
+			few = append(few, i)
+		}
+		if entries < least || entries == least && c.rank() < candidates[chosen].rank() {
+			chosen, least = i, entries
+		}
+	}
+	return chosen, slices.DeleteFunc(few, func(i int) bool { return i == chosen }), nil
+}
+
+// among is the condition that an index answers: the values are added to the arguments.
+func (c Condition) among(args *[]any) string {
+	list := "NULL"
+	for _, given := range c.Values {
+		if converted, ok := auditFields[c.Field].convert(given); ok {
+			*args = append(*args, converted)
+			list += ", $" + strconv.Itoa(len(*args))
+		}
+	}
+	return auditFields[c.Field].expression + " IN (" + list + ")"
 }
 
 // require adds a condition that is looked at row by row.
@@ -229,8 +343,9 @@ func merge(buckets []auditBucket, ascending bool) []auditBucket {
 	return merged
 }
 
-// within narrows the ids to the buckets that have entries of the range of times. It reports false when there are none.
-func (p *auditPlan) within(buckets []auditBucket, c Condition) bool {
+// rangeOf returns the first and the last of the buckets that may have entries of the range of times, where the counts are of so many
+// buckets each. The first is behind the last when there are none.
+func (c Condition) rangeOf(counts []auditBucket, buckets int64) (low, high int64) {
 	from, to := int64(math.MinInt64), int64(math.MaxInt64)
 	for i, given := range c.Values {
 		converted, ok := auditFields["op_time"].convert(given)
@@ -246,39 +361,49 @@ func (p *auditPlan) within(buckets []auditBucket, c Condition) bool {
 		}
 	}
 	if c.Comparison != Equal && c.Comparison != Between {
-		return true
+		from, to = math.MinInt64, math.MaxInt64
 	}
-	low, high := int64(math.MaxInt64), int64(-1)
-	for _, b := range buckets {
+	low, high = math.MaxInt64/auditBucketWidth-1, -1
+	for _, b := range counts {
 		if b.lastAt >= from && b.firstAt <= to {
-			low, high = min(low, b.bucket*auditBucketWidth), max(high, (b.bucket+1)*auditBucketWidth-1)
+			low, high = min(low, b.bucket*buckets), max(high, (b.bucket+1)*buckets-1)
 		}
 	}
-	p.low, p.high = max(p.low, low), min(p.high, high)
-	return p.low <= p.high
+	return low, high
 }
 
 // seek finds the total, and the bucket that the page begins in.
-func (p *auditPlan) seek(buckets []auditBucket) {
+func (p *auditPlan) seek(ctx context.Context, r Reader, spans []auditBucket) error {
 	p.total = 0
-	for _, b := range buckets {
-		p.total += b.entries
+	for _, s := range spans {
+		p.total += s.entries
 	}
 	if p.skip >= p.total {
 		p.skip = -1
-		return
+		return nil
 	}
-	for _, b := range buckets {
+	span := p.pass(spans)
+	buckets, err := p.ranges(ctx, r, auditBuckets, span*auditSpanWidth, (span+1)*auditSpanWidth-1)
+	if err != nil || len(buckets) == 0 {
+		return err
+	}
+	if bucket := p.pass(buckets); p.ascending {
+		p.low = max(p.low, bucket*auditBucketWidth)
+	} else {
+		p.high = min(p.high, (bucket+1)*auditBucketWidth-1)
+	}
+	return nil
+}
+
+// pass passes over the entries of ranges, and returns the range that the page begins in.
+func (p *auditPlan) pass(ranges []auditBucket) int64 {
+	for _, b := range ranges {
 		if p.skip < b.entries {
-			if p.ascending {
-				p.low = b.bucket * auditBucketWidth
-			} else {
-				p.high = (b.bucket+1)*auditBucketWidth - 1
-			}
-			return
+			return b.bucket
 		}
 		p.skip -= b.entries
 	}
+	return ranges[len(ranges)-1].bucket
 }
 
 // text returns the query for the columns of n rows after those that are skipped.
@@ -298,12 +423,20 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 		depth = AuditDepth
 	}
 	var branches []string
-	for _, v := range p.values {
-		branches = append(branches, "SELECT * FROM (SELECT "+auditColumns+" FROM audit_entries WHERE "+p.column+" = "+parameter(v)+" AND "+ids+
-			order+" LIMIT "+parameter(depth)+") AS branch")
-	}
-	if len(branches) == 0 {
+	switch {
+	case len(p.crossed) > 0:
+		crossed := "SELECT id FROM audit_entries WHERE " + Condition{Field: p.column, Values: p.values}.among(&args)
+		for _, c := range p.crossed {
+			crossed += " INTERSECT SELECT id FROM audit_entries WHERE " + c.among(&args)
+		}
+		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (" + crossed + ") AND " + ids}
+	case len(p.values) == 0:
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE " + ids + order + " LIMIT " + parameter(depth)}
+	default:
+		for _, v := range p.values {
+			branches = append(branches, "SELECT * FROM (SELECT "+auditColumns+" FROM audit_entries WHERE "+p.column+" = "+parameter(v)+" AND "+ids+
+				order+" LIMIT "+parameter(depth)+") AS branch")
+		}
 	}
 	var where string
 	if len(p.rest) > 0 {

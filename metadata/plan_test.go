@@ -45,7 +45,7 @@ func TestStatements_useIndexes(t *testing.T) {
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"k": true, "lanes": true, "open": true, "joined": true, "named": true, "m": true}
-	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "contains": "MATCH", "contained": "", "json": "", "settled": "TRUE"}}
+	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "contains": "MATCH ", "contained": "", "json": "", "settled": "TRUE"}}
 	texts := words.texts()
 	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)
 	for _, s := range statements {

@@ -91,13 +91,16 @@ func testEventsRead(t *testing.T, f fixture) {
 	require.Len(t, events, 6)
 }
 
-// auditSample are entries in the order of their ids, of which several share a bucket.
+// auditSample are entries in the order of their ids, of which several share a bucket, and many buckets a span.
 func auditSample(n int) []metadata.AuditEntry {
 	random := rand.New(rand.NewPCG(1, 2))
 	entries := make([]metadata.AuditEntry, n)
 	id := int64(0)
 	for i := range entries {
 		id += 1 + random.Int64N(500)
+		if i%60 == 59 {
+			id += 200_000
+		}
 		entries[i] = metadata.AuditEntry{
 			ID: id, ProjectID: int64(random.IntN(4)), Operation: []string{"pull", "create", "delete"}[random.IntN(3)],
 			ResourceType: []string{"artifact", "artifact", "user"}[random.IntN(3)], Resource: fmt.Sprintf("library/App_%d", random.IntN(20)),
@@ -154,6 +157,12 @@ func auditCases() []auditCase {
 		{all(metadata.Condition{Field: "op_time", Comparison: metadata.Between, Values: []any{nil, from}}), func(e metadata.AuditEntry) bool { return !e.At.After(from) }},
 		{all(metadata.Condition{Field: "op_time", Comparison: metadata.Between, Values: []any{to.AddDate(9, 0, 0), nil}}), among()},
 		{all(part), func(e metadata.AuditEntry) bool { return strings.HasPrefix(e.Resource, "library/App_1") }},
+		{all(metadata.Condition{Field: "resource", Comparison: metadata.Contains, Values: []any{"nothing's"}}), among()},
+		{all(metadata.Condition{Field: "resource", Comparison: metadata.Contains, Values: []any{"9"}}), func(e metadata.AuditEntry) bool { return strings.Contains(e.Resource, "9") }},
+		{metadata.AuditQuery{Projects: []int64{1}, Conditions: []metadata.Condition{part, is("operation", "pull"), either}}, func(e metadata.AuditEntry) bool {
+			return strings.HasPrefix(e.Resource, "library/App_1") && e.Operation == "pull" && among(1)(e) && (e.Username == "user1" || e.Username == "user3")
+		}},
+		{metadata.AuditQuery{Projects: []int64{1}, Conditions: []metadata.Condition{is("username", "nobody")}}, among()},
 		{metadata.AuditQuery{Projects: []int64{1, 2}, Conditions: []metadata.Condition{period, is("username", "user4"), is("unknown", "x")}}, func(e metadata.AuditEntry) bool {
 			return during(e) && e.Username == "user4" && among(1, 2)(e)
 		}},
@@ -210,6 +219,20 @@ func testAuditEntries(t *testing.T, f fixture) {
 	page, _, err := f.AuditEntries(t.Context(), metadata.AuditQuery{Limit: -1})
 	require.NoError(t, err)
 	require.Len(t, page, len(entries))
+
+	var more []metadata.AuditEntry
+	for i := range 150 { // more resources than are looked up one by one
+		more = append(more, metadata.AuditEntry{ID: 10_000_000 + int64(i), Resource: fmt.Sprintf("library/many:%d", i), At: time.Unix(2_000_500_000, 0)})
+	}
+	f.addAudit(t, more...)
+	for text, expected := range map[string]int64{"MANY:": 150, "many:14": 11} {
+		page, total, err := f.AuditEntries(t.Context(), metadata.AuditQuery{
+			Limit: 5, Conditions: []metadata.Condition{{Field: "resource", Comparison: metadata.Contains, Values: []any{text}}},
+		})
+		require.NoError(t, err)
+		require.Equal(t, expected, total)
+		require.Len(t, page, 5)
+	}
 }
 
 func testAuditDeletion(t *testing.T, f fixture) {
@@ -243,6 +266,14 @@ func testAuditDeletion(t *testing.T, f fixture) {
 	require.NotZero(t, deleted)
 	require.Equal(t, int64(len(entries)-len(left)), deleted)
 	require.Equal(t, deleted, counted)
+	var wrong int
+	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
+		SELECT (SELECT COUNT(*) FROM audit_resources WHERE resource NOT IN (SELECT resource FROM audit_entries))
+			+ (SELECT COUNT(*) FROM (
+				SELECT project_id, span, entries FROM audit_spans
+				EXCEPT SELECT project_id, id / 262144, COUNT(*) FROM audit_entries GROUP BY 1, 2
+				EXCEPT SELECT 0, id / 262144, COUNT(*) FROM audit_entries GROUP BY 2) AS spans WHERE entries <> 0)`).Scan(&wrong))
+	require.Zero(t, wrong, "resources and spans are left behind")
 	for _, c := range auditCases() {
 		f.requireAudit(t, left, c)
 	}
