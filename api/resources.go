@@ -23,6 +23,7 @@ func (a *API) resources() [][]Route {
 		a.purgeRoutes(),
 		a.gcRoutes(),
 		a.retentionRoutes(),
+		a.deletionRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

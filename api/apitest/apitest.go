@@ -136,7 +136,7 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 	s.OIDC = oidc.New(oidc.Options{
 		Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box, Moved: func() { s.Policy.Invalidate("") },
 	})
-	s.Registry = openRegistry(t, s.Store)
+	s.Registry = openRegistry(t, s.Store, s.Settings)
 	groups := group.New(group.Options{Store: s.Store, Removed: groupsChanged})
 	options := api.Options{
 		Store: s.Store, Registry: s.Registry, Policy: s.Policy, Login: login, Sessions: s.Sessions, OIDC: s.OIDC, Settings: s.Settings, Record: s.record,

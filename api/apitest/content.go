@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"testing"
+	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/require"
@@ -15,14 +17,19 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage/filesystem"
 )
 
-func openRegistry(t testing.TB, store *metadata.Store) *registry.Registry {
+func openRegistry(t testing.TB, store *metadata.Store, settings *setting.Settings) *registry.Registry {
 	t.Helper()
 	backend, err := filesystem.New(filesystem.Config{Root: t.TempDir()})
 	require.NoError(t, err)
-	opened := registry.New(registry.Options{Metadata: store, Storage: backend, Logger: slog.New(slog.DiscardHandler)})
+	opened := registry.New(registry.Options{Metadata: store, Storage: backend, Logger: slog.New(slog.DiscardHandler), KeepDeleted: func(ctx context.Context) time.Duration {
+		values, err := settings.Values(ctx)
+		require.NoError(t, err)
+		return time.Duration(values.Number(setting.SoftDeleteDays)) * 24 * time.Hour
+	}})
 	t.Cleanup(func() { _ = opened.Close() }) // the test may have closed the database, and then pulls cannot be written
 	return opened
 }

@@ -88,6 +88,7 @@ func to[T any](value T) *T { return &value }
 
 // own are routes that Harbor's client does not know.
 var own = []string{
+	"listDeletions", "restoreDeletion", "purgeDeletion",
 	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled", "retryReplication",
 	"listCurrentUserTokens", "createCurrentUserToken", "revokeCurrentUserToken", "listUserTokens", "revokeUserToken",
 	"TestWebhookPolicyOfProject", "systemListWebhookPolicies", "systemCreateWebhookPolicy", "systemTestWebhookPolicy", "systemGetWebhookPolicy",

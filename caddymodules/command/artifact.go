@@ -78,6 +78,7 @@ func (r reference) path(below ...string) string {
 
 func artifactCommands(command *cobra.Command, local Local) {
 	connectionFlags(command)
+	deletionCommands(command, local)
 	do(command, local, "repositories <project>", "Lists the repositories of a project", func(c *call) error {
 		repositories, err := list[repository](c.Context(), c.API, at("projects", c.arguments[0], "repositories"), url.Values{"sort": {"name"}}, 0)
 		if err != nil {
