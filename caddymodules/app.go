@@ -79,6 +79,10 @@ type App struct {
 	// Syslog is how the audit log gets to a syslog server.
 	Syslog *Syslog `json:"syslog,omitempty"`
 
+	// Mirrors are the projects that stand for other registries, by their hosts: what a client asks this registry for as the mirror of
+	// one, by the parameter ns ("docker.io"), or at a host of its own ("mirror.example.com"), is looked for in the project.
+	Mirrors map[string]string `json:"mirrors,omitempty"`
+
 	// Outbound bounds where the registry connects to for those who configure it.
 	Outbound *Outbound `json:"outbound,omitempty"`
 
@@ -242,6 +246,9 @@ func (a *App) Validate() error {
 		return errors.New("robot_max_lifetime and access_token_max_lifetime must be at least 1d: robot accounts and tokens live for days")
 	}
 	if _, err := policy.New(policy.Options{ExtraPolicies: s.policies}); err != nil {
+		return err
+	}
+	if err := a.checkMirrors(); err != nil {
 		return err
 	}
 	if s.externalURL == "" {

@@ -41,6 +41,7 @@ var appOptions = []appOption{
 	{"data_dir", text(func(a *App) *string { return &a.DataDir })},
 	{"database", (*App).readDatabase},
 	{"external_url", text(func(a *App) *string { return &a.ExternalURL })},
+	{"mirror", (*App).readMirror},
 	{"outbound", (*App).readOutbound},
 	{"policy", (*App).readPolicy},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
@@ -78,6 +79,9 @@ var appOptions = []appOption{
 //	    syslog {
 //	        ca_file     <file>
 //	        buffer_size <size>
+//	    }
+//	    mirror {
+//	        <host> <project>
 //	    }
 //	    outbound {
 //	        allow <network>…

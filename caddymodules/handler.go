@@ -80,6 +80,7 @@ func (h *Handler) serves(face string) bool {
 // ServeHTTP answers the request with a lease on the core, so that the core stays open until the last byte whatever happens to
 // this configuration.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	r = h.app.mirrored(w, r)
 	route := routeOf(r.URL.Path)
 	if route.face == "" && len(h.Faces) > 0 || route.face != "" && !h.serves(route.face) {
 		return next.ServeHTTP(w, r)

@@ -224,6 +224,8 @@ func TestValidate_refusesSettingsThatCannotWork(t *testing.T) {
 		"secret_key {env.BERTH_TEST_IS_NOT_SET}":    "secret_key",
 		"outbound {\n allow 10.0.0.0/33\n }":        "outbound allow",
 		"outbound {\n deny example.com\n }":         "outbound deny",
+		"mirror {\n Docker.io hub\n }":              "mirror \"Docker.io\"",
+		"mirror {\n docker.io no/project\n }":       "mirror docker.io",
 	} {
 		s := &server{t: t, address: freeAddress(t), dataDir: t.TempDir()}
 		var config caddy.Config

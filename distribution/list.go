@@ -139,9 +139,16 @@ func plain(s string) bool {
 	return len(s) <= maxQueryText
 }
 
-// link points at the next page of this list.
+// link points at the next page of this list, at the address that the client knows it by.
 func (x *exchange) link(query url.Values) {
-	x.w.Header().Set("Link", "<"+x.r.URL.EscapedPath()+"?"+query.Encode()+`>; rel="next"`)
+	path := x.r.URL.EscapedPath()
+	if asked, err := url.ParseRequestURI(x.r.RequestURI); err == nil {
+		path = asked.EscapedPath()
+	}
+	if namespace := x.r.URL.Query().Get("ns"); namespace != "" {
+		query.Set("ns", namespace)
+	}
+	x.w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }
 
 func (x *exchange) json(contentType string, value any) error {

@@ -1,0 +1,78 @@
+package caddymodules_test
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMirror(t *testing.T) {
+	s := &server{t: t, address: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "data")}
+	_, port, err := net.SplitHostPort(s.address)
+	require.NoError(t, err)
+	const mirrors = "mirror {\n docker.io hub\n mirror.test hub\n }"
+	require.NoError(t, caddy.Load(s.configure(mirrors, "berth\n }\n http://mirror.test:"+port+" {\n bind 127.0.0.1\n"), true))
+	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
+	s.awaitOneCore("that of an earlier test must have closed")
+	created := s.do(http.MethodPost, "/api/v2.0/projects", strings.NewReader(`{"project_name":"hub","metadata":{"public":"true"}}`), func(r *http.Request) {
+		r.Header.Set("Content-Type", "application/json")
+	})
+	require.Equal(t, 201, created.StatusCode)
+	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+	for _, name := range []string{"hub/library/nginx", "hub/hub/nginx"} {
+		for _, tag := range []string{"v1", "v2"} {
+			pushed := s.do(http.MethodPut, "/v2/"+name+"/manifests/"+tag, strings.NewReader(manifest), func(r *http.Request) {
+				r.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+			})
+			require.Equal(t, 201, pushed.StatusCode)
+		}
+	}
+	mirror := func(r *http.Request) { r.Host = "mirror.test" }
+	for _, path := range []string{"/v2/library/nginx/manifests/v1", "/v2/library/nginx/manifests/" + strings.Replace(digest.FromString(manifest).String(), ":", "%3A", 1)} {
+		answer, body := s.read(http.MethodGet, path+"?ns=docker.io", nil)
+		require.Equal(t, manifest, body)
+		require.Equal(t, "docker.io", answer.Header.Get("OCI-Namespace"))
+		_, body = s.read(http.MethodGet, path, mirror)
+		require.Equal(t, manifest, body)
+	}
+	for _, path := range []string{"/v2/library/nginx/manifests/v1", "/v2/library/nginx/manifests/v1?ns=quay.io", "/v2/library/nginx/manifests/v1?ns="} {
+		answer, _ := s.read(http.MethodGet, path, nil)
+		require.Equal(t, 404, answer.StatusCode, "another registry's is not ours: %s", path)
+	}
+	_, body := s.read(http.MethodGet, "/v2/hub/library/nginx/manifests/v1", nil)
+	require.Equal(t, manifest, body, "by its own name")
+
+	// Nobody in particular logs in, as docker does at a mirror: it asks for the name that it knows, others for the one in the challenge.
+	nobody := func(r *http.Request) { r.Host = "mirror.test"; r.Header.Del("Authorization") }
+	answer, _ := s.read(http.MethodGet, "/v2/library/nginx/manifests/v1", nobody)
+	require.Equal(t, 401, answer.StatusCode)
+	require.Contains(t, answer.Header.Get("WWW-Authenticate"), `realm="http://mirror.test/service/token"`)
+	require.Contains(t, answer.Header.Get("WWW-Authenticate"), `scope="repository:hub/library/nginx:pull"`)
+	for _, name := range []string{"library/nginx", "hub/library/nginx", "hub/nginx"} {
+		_, issued := s.read(http.MethodGet, "/service/token?service=mirror.test&scope=repository:"+name+":pull", nobody)
+		var got struct{ Token string }
+		require.NoError(t, json.Unmarshal([]byte(issued), &got))
+		wanted := strings.TrimPrefix(name, "hub/")
+		if wanted == "nginx" {
+			wanted = "hub/nginx"
+		}
+		answer, body := s.read(http.MethodGet, "/v2/"+wanted+"/manifests/v1", func(r *http.Request) {
+			r.Host = "mirror.test"
+			r.Header.Set("Authorization", "Bearer "+got.Token)
+		})
+		require.Equal(t, manifest, body, "%s: %s", name, answer.Status)
+	}
+
+	answer, body = s.read(http.MethodGet, "/v2/library/nginx/tags/list?n=1&ns=docker.io", nil)
+	require.JSONEq(t, `{"name":"hub/library/nginx","tags":["v1"]}`, body)
+	next, _, _ := strings.Cut(strings.TrimPrefix(answer.Header.Get("Link"), "<"), ">")
+	_, body = s.read(http.MethodGet, next, nil)
+	require.JSONEq(t, `{"name":"hub/library/nginx","tags":["v2"]}`, body, "the next page is where the client knows the list: %s", next)
+}
