@@ -15,16 +15,18 @@ import (
 	"github.com/berth-registry/berth/e2e/harness"
 )
 
-// startDocker runs a daemon of its own beside whatever the machine has; it trusts the gateway.
-func (s *session) startDocker() {
+// startDocker runs a daemon of its own beside whatever the machine has, with more arguments; it trusts the gateway.
+func (s *session) startDocker(more ...string) {
 	s.Helper()
 	require.Zero(s, os.Getuid(), "dockerd runs as root only")
 	socket := "unix://" + s.path("s")
 	trusted := s.certificates("/etc/docker/certs.d")
 	s.Cleanup(func() { require.NoError(s, os.RemoveAll(trusted)) })
 	s.Cleanup(func() { _ = syscall.Unmount(s.path("x", "netns", "default"), syscall.MNT_DETACH) })
-	daemon := harness.StartProcess(s.T, s.environ, harness.Tool(s.T, "dockerd"), "--storage-driver=vfs", "--iptables=false", "--ip6tables=false",
-		"--bridge=none", "--data-root", s.path("g"), "--exec-root", s.path("x"), "--pidfile", s.path("p"), "-H", socket)
+	daemon := harness.StartProcess(s.T, s.environ, harness.Tool(s.T, "dockerd"), append([]string{
+		"--storage-driver=vfs", "--iptables=false", "--ip6tables=false",
+		"--bridge=none", "--data-root", s.path("g"), "--exec-root", s.path("x"), "--pidfile", s.path("p"), "-H", socket,
+	}, more...)...)
 	s.environ = append(s.environ, "DOCKER_HOST="+socket)
 	awaitTool(s, daemon, "docker", "version")
 }
@@ -66,18 +68,10 @@ func dockerClient(s *session) {
 	require.Contains(s, s.fails("docker", "push", reference), "unauthorized")
 }
 
-// containerdClient pulls as a kubelet does: through the runtime interface, on a node with the registry's hosts.toml, with the
-// credentials of an imagePullSecret in the request.
-func containerdClient(s *session) {
+// startContainerd runs a node's runtime of its own, whose hosts.toml are in the session's certs.d, and returns how it is spoken to.
+func (s *session) startContainerd() (ctr, crictl []string) {
+	s.Helper()
 	require.Zero(s, os.Getuid(), "containerd runs as root only")
-	hosts := s.path("certs.d", s.gateway.Host())
-	require.NoError(s, os.MkdirAll(hosts, 0o755))
-	trust := func(line string) {
-		require.NoError(s, os.WriteFile(filepath.Join(hosts, "hosts.toml"), fmt.Appendf(nil, "server = %[1]q\n\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  %[2]s\n",
-			s.gateway.URL(), line), 0o600))
-	}
-	authority := fmt.Sprintf("ca = %q", s.gateway.CA())
-	trust(authority)
 	require.NoError(s, os.WriteFile(s.path("config.toml"), fmt.Appendf(nil, `version = 2
 root = %q
 state = %q
@@ -93,9 +87,23 @@ state = %q
     config_path = %q
 `, s.path("root"), s.path("state"), s.path("c.sock"), s.path("opt"), s.path("certs.d")), 0o600))
 	daemon := harness.StartProcess(s.T, s.environ, harness.Tool(s.T, "containerd"), "-c", s.path("config.toml"))
-	ctr := []string{"-a", s.path("c.sock"), "-n", "k8s.io"}
+	ctr = []string{"-a", s.path("c.sock"), "-n", "k8s.io"}
 	awaitTool(s, daemon, "ctr", append(ctr, "version")...)
+	return ctr, []string{"--image-endpoint", "unix://" + s.path("c.sock"), "--runtime-endpoint", "unix://" + s.path("c.sock")}
+}
 
+// containerdClient pulls as a kubelet does: through the runtime interface, on a node with the registry's hosts.toml, with the
+// credentials of an imagePullSecret in the request.
+func containerdClient(s *session) {
+	ctr, crictl := s.startContainerd()
+	hosts := s.path("certs.d", s.gateway.Host())
+	require.NoError(s, os.MkdirAll(hosts, 0o755))
+	trust := func(line string) {
+		require.NoError(s, os.WriteFile(filepath.Join(hosts, "hosts.toml"), fmt.Appendf(nil, "server = %[1]q\n\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  %[2]s\n",
+			s.gateway.URL(), line), 0o600))
+	}
+	authority := fmt.Sprintf("ca = %q", s.gateway.CA())
+	trust(authority)
 	reference, credentials := s.reference("containerd", "v1"), s.user+":"+s.password
 	pushed := layout(s.T, s.path("pushed"), "v1")
 	archive := s.path("pushed.tar")
@@ -105,7 +113,6 @@ state = %q
 	require.Equal(s, pushed, s.served("containerd", "v1"))
 	s.run("ctr", append(ctr, "images", "rm", "--sync", reference)...)
 
-	crictl := []string{"--image-endpoint", "unix://" + s.path("c.sock"), "--runtime-endpoint", "unix://" + s.path("c.sock")}
 	// What "kubectl create secret docker-registry" keeps, and the kubelet takes out of it.
 	secret := base64.StdEncoding.EncodeToString([]byte(credentials))
 	pull := append(crictl, "pull", "--auth", secret, reference)
