@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
+	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/setting"
 )
 
@@ -27,6 +28,7 @@ func (s *services) openJobs(ctx context.Context, store *metadata.Store, content 
 		s.registries.Checking(),
 		s.sender.Delivering(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
+		proxy.Evicting(store, content, proxy.DefaultSettled),
 	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
 	s.onClose(s.jobs.Close)
 	s.replication.Bind(s.jobs)

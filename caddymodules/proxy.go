@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate/proxy"
@@ -18,6 +19,11 @@ func (s *services) openProxy(settings settings, store *metadata.Store, content *
 	})
 	s.onClose(cache.Close)
 	return cache
+}
+
+// cacheCreated begins what a project that is a cache needs besides itself.
+func (s *services) cacheCreated(ctx context.Context, tx *metadata.Tx, _ event.Actor, _ metadata.Project) error {
+	return proxy.ScheduleEviction(ctx, tx)
 }
 
 // openOrigin opens a registry elsewhere for projects that are caches of it: somebody waits for its answers.

@@ -26,6 +26,8 @@ var (
 	projectsOfMember = define("projects of member", `
 		SELECT DISTINCT `+projectColumns+` FROM user_roles m JOIN projects p ON p.id = m.project_id WHERE m.user_id = $1 ORDER BY p.id`)
 
+	cacheProjects = define("projects that are caches", `SELECT `+projectColumns+` FROM projects p WHERE p.registry_id > 0 ORDER BY p.registry_id, p.name`)
+
 	insertProject = define("create project", `
 		INSERT INTO projects (name, public, owner_id, created_at, updated_at, registry_id)
 		VALUES ($1, $2, NULLIF(CAST($3 AS BIGINT), 0), $4, $4, NULLIF(CAST($5 AS BIGINT), 0))
@@ -64,6 +66,11 @@ func (r Reader) Projects(ctx context.Context, v Visibility, after string, n int)
 // ProjectsOfMember returns the projects that the user is a member of, directly and through groups.
 func (r Reader) ProjectsOfMember(ctx context.Context, userID int64) ([]Project, error) {
 	return all(ctx, r, projectsOfMember, scanProject, userID)
+}
+
+// Caches returns the projects that are caches of registries elsewhere.
+func (r Reader) Caches(ctx context.Context) ([]Project, error) {
+	return all(ctx, r, cacheProjects, scanProject)
 }
 
 // CreateProject adds a project without a limit on what it holds, which [Tx.SetLimit] sets, and returns the row. It returns [ErrExists] when the name is taken, and [ErrNotFound] when

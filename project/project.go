@@ -50,6 +50,8 @@ type Options struct {
 	Directory Onboarder
 	// Changed is told that what people may do in a project is another now; nil tells nobody.
 	Changed func(project string)
+	// CacheCreated is called in the transaction that makes a project that is a cache; nil calls nobody.
+	CacheCreated func(ctx context.Context, tx *metadata.Tx, actor event.Actor, project metadata.Project) error
 }
 
 // Projects administers the projects of a registry. Every change appends its event in the same transaction; on errors nothing has
@@ -122,6 +124,11 @@ func (p *Projects) Create(ctx context.Context, actor event.Actor, creator identi
 		}
 		if err := write(ctx, tx, row.ID, values, allowlist); err != nil {
 			return err
+		}
+		if row.RegistryID != 0 && p.options.CacheCreated != nil {
+			if err := p.options.CacheCreated(ctx, tx, actor, row); err != nil {
+				return err
+			}
 		}
 		return appendEvent(ctx, tx, actor, event.ProjectCreated, wanted.Name, "")
 	})

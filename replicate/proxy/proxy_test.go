@@ -2,7 +2,9 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
@@ -206,4 +209,73 @@ func TestPull_twoGatewaysFetchOnce(t *testing.T) {
 		require.Equal(t, 1, u.count(http.MethodGet, blobPath("team/app", blob)), "blob of %d bytes", len(blob))
 	}
 	require.Equal(t, 1, u.count(http.MethodGet, manifestPath("team/app", "v1")))
+}
+
+func TestEvicting_deletesWhatWasPulledTheLongestAgo(t *testing.T) {
+	u := newUpstream(t)
+	g := newGateway(t, u, setup{})
+	var registryID int64
+	require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+		far, err := tx.CreateRemoteRegistry(ctx, metadata.RemoteRegistry{Name: "far", URL: u.gate.URL, Kind: "docker-registry", Status: "healthy"})
+		if err != nil {
+			return err
+		}
+		registryID = far.ID
+		full, err := tx.CreateProject(ctx, metadata.Project{Name: "full", RegistryID: registryID})
+		if err != nil {
+			return err
+		}
+		if err := proxy.ScheduleEviction(ctx, tx); err != nil {
+			return err
+		}
+		return tx.SetLimit(ctx, full.ID, 100_000)
+	}))
+	// Five images of 19 KB, kept as the cache keeps them, and pulled one after another.
+	var images []oci.Digest
+	old := time.Now().Add(-48 * time.Hour)
+	for i := range 5 {
+		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":2},"layers":[{"mediaType":"application/example","digest":%q,"size":19000}]}`,
+			oci.MediaTypeImageManifest, oci.SHA256.FromString("{}"), oci.SHA256.FromString(fmt.Sprint(i)))
+		images = append(images, oci.SHA256.FromBytes(manifest))
+		require.NoError(t, g.registry.KeepManifest(t.Context(), event.Actor{}, "full/app", fmt.Sprint("v", i), metadata.Manifest{
+			Digest: images[i], MediaType: oci.MediaTypeImageManifest, Payload: manifest, Size: int64(len(manifest)),
+		}))
+	}
+	pulledAt := []int{3, 0, 4, 1, 2}
+	require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+		for i, hours := range pulledAt {
+			if err := tx.AddPulls(ctx, []metadata.Pulls{{Repository: "full/app", Digest: images[i], Count: 1, LastAt: old.Add(time.Duration(hours) * time.Hour)}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	run := func(settled time.Duration) string {
+		work := jobs.New(jobs.Options{Store: g.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond, Kinds: []jobs.Kind{proxy.Evicting(g.store, g.registry, settled)}})
+		defer work.Close()
+		execution, err := work.Submit(t.Context(), jobs.Submission{Kind: proxy.EvictionKind, Cause: jobs.CauseManual})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			execution, err = g.store.Execution(t.Context(), execution.ID)
+			return err == nil && execution.Ended()
+		}, 20*time.Second, 10*time.Millisecond)
+		require.Equal(t, metadata.StatusSuccess, execution.Status, execution.Message)
+		recurring := work.Recurring(proxy.EvictionKind)
+		said, err := recurring.Log(t.Context(), execution.ID)
+		require.NoError(t, err)
+		return said
+	}
+	require.Contains(t, run(proxy.DefaultSettled), "came within the last 1h", "what is young stays")
+	has := func() (kept []int) {
+		for i, d := range images {
+			if _, err := g.store.Manifest(t.Context(), "full/app", d); err == nil {
+				kept = append(kept, i)
+			}
+		}
+		return kept
+	}
+	require.Equal(t, []int{0, 1, 2, 3, 4}, has())
+	require.Contains(t, run(time.Nanosecond), "deleted full/app@"+images[1].String())
+	require.Equal(t, []int{0, 2, 4}, has())
+	require.Empty(t, run(time.Nanosecond), "there is room now")
 }
