@@ -6,12 +6,14 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/replicate/proxy"
@@ -243,4 +245,81 @@ func TestClose_breaksOffWhatIsFetched(t *testing.T) {
 	require.True(t, a.err != nil || a.StatusCode >= 500)
 	_, err := g.store.Blob(t.Context(), "cache/team/app", oci.SHA256.FromBytes(pushed.layers[0]))
 	require.ErrorIs(t, err, metadata.ErrNotFound)
+}
+
+func TestPull_upstreamGoesInTheMiddle(t *testing.T) {
+	u := newUpstream(t)
+	pushed := u.push("team/app", "v1", 1<<20)
+	u.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if !isBlob(r) {
+			return false
+		}
+		w.Header().Set("Content-Length", "1048576")
+		_, _ = w.Write(pushed.layers[0][:1<<19])
+		u.set(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, nil)
+		panic(http.ErrAbortHandler)
+	}, nil)
+	g := newGateway(t, u, setup{})
+	var pulls sync.WaitGroup
+	for range 10 {
+		pulls.Go(func() {
+			a := g.do(t.Context(), http.MethodGet, blobPath("cache/team/app", pushed.layers[0]))
+			require.True(t, a.err != nil || a.StatusCode == 503, "%+v", a)
+		})
+	}
+	pulls.Wait()
+	_, err := g.store.Blob(t.Context(), "cache/team/app", oci.SHA256.FromBytes(pushed.layers[0]))
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+	u.set(nil, nil)
+	require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
+}
+
+func TestPull_whatMayNotBeKeptIsServed(t *testing.T) {
+	t.Run("read-only", func(t *testing.T) {
+		u := newUpstream(t)
+		pushed := u.push("team/app", "v1", 100<<10)
+		g := newGateway(t, u, setup{options: func(o *proxy.Options) { o.Keep = func(context.Context) bool { return false } }})
+		g.pullAll(20, "cache/team/app", "v1", pushed)
+		_, err := g.store.Repository(t.Context(), "cache/team/app")
+		require.ErrorIs(t, err, metadata.ErrNotFound)
+	})
+	t.Run("no room", func(t *testing.T) {
+		u := newUpstream(t)
+		pushed := u.push("team/app", "v1", 100<<10)
+		g := newGateway(t, u, setup{})
+		require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+			project, err := tx.Project(ctx, "cache")
+			if err != nil {
+				return err
+			}
+			return tx.SetLimit(ctx, project.ID, 1000)
+		}))
+		require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
+		_, err := g.store.Manifest(t.Context(), "cache/team/app", pushed.digest)
+		require.ErrorIs(t, err, metadata.ErrNotFound)
+		require.NotEmpty(t, g.events()[event.QuotaExceeded])
+	})
+}
+
+func TestPull_goesOnWhenTheGatewayThatFetchesDies(t *testing.T) {
+	u := newUpstream(t)
+	pushed := u.push("team/app", "v1", 1000)
+	g := newGateway(t, u, setup{options: func(o *proxy.Options) { o.Lease = time.Second }})
+	name := "blob cache/team/app@" + oci.SHA256.FromBytes(pushed.layers[0]).String()
+	require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.LeaseFetch(ctx, name, "a gateway that has died", 500*time.Millisecond)
+	}))
+	require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
+	require.Equal(t, 1, u.count(http.MethodGet, blobPath("team/app", pushed.layers[0])))
+}
+
+func TestBlob_headAsksForNoBytes(t *testing.T) {
+	u := newUpstream(t)
+	pushed := u.push("team/app", "v1", 1000)
+	g := newGateway(t, u, setup{})
+	a := g.want(200, g.do(t.Context(), http.MethodHead, blobPath("cache/team/app", pushed.layers[0])))
+	require.EqualValues(t, 1000, a.ContentLength)
+	require.Zero(t, u.count(http.MethodGet, blobPath("team/app", pushed.layers[0])))
+	g.want(404, g.do(t.Context(), http.MethodHead, blobPath("cache/team/app", []byte("nothing"))))
+	require.Equal(t, "BLOB_UNKNOWN", g.want(404, g.get(blobPath("own/app", []byte("nothing")))).code())
 }
