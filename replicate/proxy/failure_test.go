@@ -42,10 +42,14 @@ func isBlob(r *http.Request) bool { return strings.Contains(r.URL.Path, "/blobs/
 func TestPull_keptIsServedWhateverUpstreamDoes(t *testing.T) {
 	u := newUpstream(t)
 	pushed := u.push("team/app", "v1", 100<<10)
-	g := newGateway(t, u, setup{options: impatient})
-	require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
-	for _, blob := range pushed.blobs() {
-		g.kept("cache/team/app", blob)
+	filled := func(t *testing.T) *gateway {
+		u.set(nil, nil)
+		g := newGateway(t, u, setup{options: impatient})
+		require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
+		for _, blob := range pushed.blobs() {
+			g.kept("cache/team/app", blob)
+		}
+		return g
 	}
 	status := func(status int) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, _ *http.Request) bool {
@@ -81,14 +85,18 @@ func TestPull_keptIsServedWhateverUpstreamDoes(t *testing.T) {
 		{"breaks connections", func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }},
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
+			g := filled(t)
+			asked := u.count(http.MethodHead, manifestPath("team/app", "v1"))
 			u.set(trouble.answer, nil)
 			for range 3 {
 				began := time.Now()
 				require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed), "%s", g.log)
 				require.Less(t, time.Since(began), time.Second)
 			}
+			require.Greater(t, u.count(http.MethodHead, manifestPath("team/app", "v1")), asked)
 		})
 	}
+	g := filled(t)
 	u.gate.CloseClientConnections()
 	u.gate.Close()
 	began := time.Now()

@@ -61,7 +61,7 @@ type Origin struct {
 // The defaults of [Options], and of [Origin].
 const (
 	DefaultTTL         = 2 * time.Minute
-	DefaultPatience    = 800 * time.Millisecond
+	DefaultPatience    = 500 * time.Millisecond
 	DefaultConnections = 32
 )
 
