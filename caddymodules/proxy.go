@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate/proxy"
 )
@@ -21,9 +22,15 @@ func (s *services) openProxy(settings settings, store *metadata.Store, content *
 	return cache
 }
 
-// cacheCreated begins what a project that is a cache needs besides itself.
-func (s *services) cacheCreated(ctx context.Context, tx *metadata.Tx, _ event.Actor, _ metadata.Project) error {
-	return proxy.ScheduleEviction(ctx, tx)
+// cacheCreated makes what a project that is a cache begins with, so that it does not grow for ever.
+func cacheCreated(retentions *retain.Policies) func(ctx context.Context, tx *metadata.Tx, actor event.Actor, project metadata.Project) error {
+	return func(ctx context.Context, tx *metadata.Tx, actor event.Actor, project metadata.Project) error {
+		if err := proxy.ScheduleEviction(ctx, tx); err != nil {
+			return err
+		}
+		_, err := retentions.CreateWith(ctx, tx, actor, project, retain.ForCaches())
+		return err
+	}
 }
 
 // openOrigin opens a registry elsewhere for projects that are caches of it: somebody waits for its answers.

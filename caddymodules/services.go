@@ -216,7 +216,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		Retentions: retain.New(store, s.jobs),
 		Registries: s.registries, Replication: s.replication, Webhooks: s.webhooks,
 		Users: users, Groups: groups, LDAP: company,
-		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed, CacheCreated: s.cacheCreated}),
+		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed, CacheCreated: cacheCreated(retain.New(store, s.jobs))}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 		AccessTokens: accessTokens,

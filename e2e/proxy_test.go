@@ -23,8 +23,8 @@ func TestMirror_enginesPullByTheNamesTheyKnow(t *testing.T) {
 	gateway := harness.Start(t, stack)
 	gateway.Write(stack.Block + "\nmirror {\n\tdocker.io hub\n\tlocalhost hub\n}")
 	require.NoError(t, gateway.Reload())
-	post := func(path, body string) string {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gateway.URL()+"/api/v2.0/"+path, strings.NewReader(body))
+	ask := func(method, path, body string, status int) (location, said string) {
+		request, err := http.NewRequestWithContext(t.Context(), method, gateway.URL()+"/api/v2.0/"+path, strings.NewReader(body))
 		require.NoError(t, err)
 		request.SetBasicAuth("admin", harness.AdminPassword)
 		request.Header.Set("Content-Type", "application/json")
@@ -32,14 +32,17 @@ func TestMirror_enginesPullByTheNamesTheyKnow(t *testing.T) {
 		defer client.CloseIdleConnections()
 		answer, err := client.Do(request)
 		require.NoError(t, err)
-		said, err := io.ReadAll(answer.Body)
+		read, err := io.ReadAll(answer.Body)
 		require.NoError(t, err)
 		require.NoError(t, answer.Body.Close())
-		require.Equal(t, http.StatusCreated, answer.StatusCode, "%s", said)
-		return filepath.Base(answer.Header.Get("Location"))
+		require.Equal(t, status, answer.StatusCode, "%s", read)
+		return filepath.Base(answer.Header.Get("Location")), string(read)
 	}
-	registry := post("registries", fmt.Sprintf(`{"name":"far","type":"docker-registry","url":"http://%s"}`, upstream))
-	post("projects", fmt.Sprintf(`{"project_name":"hub","registry_id":%s,"metadata":{"public":"true"}}`, registry))
+	registry, _ := ask(http.MethodPost, "registries", fmt.Sprintf(`{"name":"far","type":"docker-registry","url":"http://%s"}`, upstream), http.StatusCreated)
+	ask(http.MethodPost, "projects", fmt.Sprintf(`{"project_name":"hub","registry_id":%s,"metadata":{"public":"true"}}`, registry), http.StatusCreated)
+
+	_, described := ask(http.MethodGet, "projects/hub", "", http.StatusOK)
+	require.Contains(t, described, "retention_id", "what nobody pulls goes some day")
 
 	directory := shortDirectory(t)
 	s := &session{T: t, gateway: gateway, directory: directory, environ: []string{

@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/policy/retention"
 )
 
 // metadataKey is the key of a project's metadata that has the id of its policy.
@@ -62,25 +63,46 @@ func (p *Policies) Get(ctx context.Context, id int64) (Policy, error) {
 // Create gives a project its policy and returns the id. The error is a [*fault.Error] of Invalid for rules or a cron that cannot be
 // meant, and when the project has a policy.
 func (p *Policies) Create(ctx context.Context, actor event.Actor, project metadata.Project, policy Policy) (id int64, err error) {
-	err = p.change(ctx, actor, project, event.RetentionPolicyCreated, func(ctx context.Context, tx *metadata.Tx) error {
-		rules, err := checked(policy.Rules)
-		if err != nil {
-			return err
-		}
-		row, err := tx.CreateRetentionPolicy(ctx, metadata.RetentionPolicy{ProjectID: project.ID, Rules: rules})
-		if errors.Is(err, metadata.ErrExists) {
-			return fault.New(fault.Invalid, "project %s has a retention policy already: change that", project.Name)
-		}
-		if err != nil {
-			return err
-		}
-		id = row.ID
-		if err := tx.SetProjectMetadata(ctx, project.ID, metadataKey, strconv.FormatInt(id, 10)); err != nil {
-			return err
-		}
-		return p.schedule(ctx, tx, id, policy.Cron)
+	err = p.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		id, err = p.CreateWith(ctx, tx, actor, project, policy)
+		return err
 	})
 	return id, err
+}
+
+// CreateWith is Create within the transaction of what makes the policy needed.
+func (p *Policies) CreateWith(ctx context.Context, tx *metadata.Tx, actor event.Actor, project metadata.Project, policy Policy) (id int64, err error) {
+	rules, err := checked(policy.Rules)
+	if err != nil {
+		return 0, err
+	}
+	row, err := tx.CreateRetentionPolicy(ctx, metadata.RetentionPolicy{ProjectID: project.ID, Rules: rules})
+	if errors.Is(err, metadata.ErrExists) {
+		return 0, fault.New(fault.Invalid, "project %s has a retention policy already: change that", project.Name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.SetProjectMetadata(ctx, project.ID, metadataKey, strconv.FormatInt(row.ID, 10)); err != nil {
+		return 0, err
+	}
+	if err := p.schedule(ctx, tx, row.ID, policy.Cron); err != nil {
+		return 0, err
+	}
+	return row.ID, appendEvent(ctx, tx, actor, project, event.RetentionPolicyCreated)
+}
+
+// ForCaches is the policy that a project begins with that is a cache of another registry: what nobody has pulled for a week goes, by
+// night, unless it came within the last day.
+func ForCaches() Policy {
+	rule := func(id int64, template retention.Template, days int) Rule {
+		return Rule{
+			ID: id, Action: Action, Template: string(template), Params: map[string]any{string(template): float64(days)},
+			TagSelectors:   []Selector{{Kind: Doublestar, Decoration: Matches, Pattern: "**", Extras: `{"untagged":true}`}},
+			ScopeSelectors: map[string][]Selector{Repository: {{Kind: Doublestar, Decoration: RepoMatches, Pattern: "**"}}},
+		}
+	}
+	return Policy{Rules: []Rule{rule(1, retention.PulledWithin, 7), rule(2, retention.PushedWithin, 1)}, Cron: "0 0 0 * * *"}
 }
 
 // Update changes the rules and the schedule of a policy.
@@ -134,10 +156,14 @@ func (p *Policies) change(ctx context.Context, actor event.Actor, project metada
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
-		e := actor.Event(kind)
-		e.Project = project.Name
-		return tx.AppendEvent(ctx, e)
+		return appendEvent(ctx, tx, actor, project, kind)
 	})
+}
+
+func appendEvent(ctx context.Context, tx *metadata.Tx, actor event.Actor, project metadata.Project, kind event.Kind) error {
+	e := actor.Event(kind)
+	e.Project = project.Name
+	return tx.AppendEvent(ctx, e)
 }
 
 // Start begins to delete what the rules do not keep, or, in a dry run, to tell it.
