@@ -1,0 +1,230 @@
+package webhook_test
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
+	"github.com/berth-registry/berth/notify/webhook"
+	"github.com/berth-registry/berth/setting"
+)
+
+// TestDelivery_orderIsKeptUnderFailures has a receiver that refuses each event twice before it takes it.
+func TestDelivery_orderIsKeptUnderFailures(t *testing.T) {
+	eachEngine(t, func(t *testing.T, r *registry) {
+		var mu sync.Mutex
+		refused := map[string]int{}
+		var taken []string
+		to := receive(t, nil)
+		to.Config.Handler = to.keep(func(w http.ResponseWriter, request *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			id := request.Header.Get(webhook.DeliveryHeader)
+			if refused[id]++; refused[id] <= 2 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			taken = append(taken, id)
+		})
+		policy := r.tell(t, "ordered", webhook.WantedTarget{Type: "http", Address: to.URL})
+		var sent []event.Event
+		for n := range 20 {
+			sent = append(sent, pushed(strconv.Itoa(n)))
+		}
+		r.happen(t, sent...)
+		var tags []string
+		seen := map[string]bool{}
+		for range 60 {
+			c := to.next(t)
+			if !seen[c.tag(t)] {
+				seen[c.tag(t)] = true
+				tags = append(tags, c.tag(t))
+			}
+		}
+		for n, tag := range tags {
+			require.Equal(t, strconv.Itoa(n), tag)
+		}
+		executions := r.ended(t, policy, 20)
+		require.Len(t, taken, 20)
+		for _, e := range executions {
+			require.Equal(t, metadata.StatusSuccess, e.Status)
+		}
+		tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, 3, tasks[0].Attempts)
+		require.Equal(t, 200, tasks[0].Answer.Status)
+		text, err := r.policies.Log(t.Context(), r.project, policy.ID, executions[0].ID, tasks[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, 2, strings.Count(text, ": answered 503"))
+		require.Contains(t, text, "answered 200")
+	})
+}
+
+// TestDelivery_isGivenUp has what comes after go on.
+func TestDelivery_isGivenUp(t *testing.T) {
+	for status, attempts := range map[int]int{http.StatusInternalServerError: 10, http.StatusNotFound: 3, http.StatusTooManyRequests: 10} {
+		r := start(t, sqlitetest.Open(t), nil)
+		to := receive(t, nil)
+		to.Config.Handler = to.keep(func(w http.ResponseWriter, request *http.Request) {
+			if request.Header.Get(webhook.EventHeader) == string(webhook.QuotaExceed) {
+				w.WriteHeader(status)
+				_, _ = w.Write([]byte("no\x00\xff" + strings.Repeat("!", 1<<20)))
+			}
+		})
+		policy := r.tell(t, "given up", webhook.WantedTarget{Type: "http", Address: to.URL})
+		first := pushed("v1")
+		first.Kind = event.QuotaExceeded
+		r.happen(t, first, pushed("v2"))
+		executions := r.ended(t, policy, 2)
+		require.Equal(t, metadata.StatusSuccess, executions[0].Status)
+		require.Equal(t, metadata.StatusError, executions[1].Status)
+		require.Contains(t, executions[1].Message, strconv.Itoa(status))
+		tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[1].ID)
+		require.NoError(t, err)
+		require.Equal(t, attempts, tasks[0].Attempts)
+		require.Equal(t, status, tasks[0].Answer.Status)
+		require.True(t, strings.HasPrefix(tasks[0].Answer.Body, "no\uFFFD"), tasks[0].Answer.Body)
+		require.LessOrEqual(t, len(tasks[0].Answer.Body), 8<<10)
+		for range attempts {
+			require.Equal(t, string(webhook.QuotaExceed), to.next(t).header.Get(webhook.EventHeader))
+		}
+		require.Equal(t, string(webhook.PushArtifact), to.next(t).header.Get(webhook.EventHeader))
+	}
+}
+
+// TestDelivery_hangingReceiversHoldUpNobody has several receivers that never answer, with more for them than is done at a time.
+func TestDelivery_hangingReceiversHoldUpNobody(t *testing.T) {
+	r := start(t, sqlitetest.Open(t), func(o *webhook.SenderOptions) { o.Timeout, o.Pause = 2*time.Second, time.Minute })
+	hang := make(chan struct{})
+	var mu sync.Mutex
+	most, now := 0, 0
+	stuck := receive(t, func(http.ResponseWriter, *http.Request) {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		<-hang
+		mu.Lock()
+		now--
+		mu.Unlock()
+	})
+	defer close(hang)
+	well := receive(t, nil)
+	r.tell(t, "stuck", webhook.WantedTarget{Type: "http", Address: stuck.URL})
+	r.tell(t, "well", webhook.WantedTarget{Type: "http", Address: well.URL})
+	var sent []event.Event
+	for n := range 100 {
+		e := pushed(strconv.Itoa(n))
+		e.Repository = "library/app" + strconv.Itoa(n)
+		sent = append(sent, e)
+	}
+	began := time.Now()
+	r.happen(t, sent...)
+	for range sent {
+		well.next(t)
+	}
+	require.Less(t, time.Since(began), 30*time.Second)
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return most > 1 }, time.Minute, 10*time.Millisecond)
+	mu.Lock()
+	defer mu.Unlock()
+	require.LessOrEqual(t, most, 8, "to one receiver at a time")
+}
+
+func TestDelivery_redirects(t *testing.T) {
+	r := start(t, sqlitetest.Open(t), nil)
+	end := receive(t, nil)
+	try := func(status int, location string) error {
+		from := receive(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.WriteHeader(status)
+		})
+		trials, err := r.policies.Try(t.Context(), admin, r.project, 0, wanted("redirect", webhook.WantedTarget{Type: "http", Address: from.URL, AuthHeader: ptr("hush")}))
+		require.NoError(t, err)
+		return trials[0].Err
+	}
+	require.NoError(t, try(http.StatusPermanentRedirect, end.URL))
+	moved := end.next(t)
+	require.Contains(t, moved.body, "TEST")
+	require.ErrorContains(t, try(http.StatusFound, end.URL), "307")
+	for _, forbidden := range []string{"http://169.254.169.254/latest/meta-data", "http://[::ffff:169.254.169.254]/", "http://100.100.100.200/"} {
+		require.ErrorContains(t, try(http.StatusTemporaryRedirect, forbidden), "not allowed by the operator")
+	}
+	require.Error(t, try(http.StatusTemporaryRedirect, "file:///etc/passwd"))
+
+	// What is forbidden is not tried again.
+	policy := r.tell(t, "metadata", webhook.WantedTarget{Type: "http", Address: receive(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "http://169.254.169.254/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}).URL})
+	r.happen(t, pushed("v1"))
+	executions := r.ended(t, policy, 1)
+	require.Equal(t, metadata.StatusError, executions[0].Status)
+	require.Contains(t, executions[0].Message, "not allowed by the operator")
+}
+
+// TestDelivery_whoIsTold has webhooks that are not for the event, or switched off, and one for all projects.
+func TestDelivery_whoIsTold(t *testing.T) {
+	eachEngine(t, func(t *testing.T, r *registry) {
+		to := receive(t, nil)
+		target := func(path string) webhook.WantedTarget {
+			return webhook.WantedTarget{Type: "http", Address: to.URL + path}
+		}
+		everywhere, err := r.policies.Create(t.Context(), admin, metadata.Project{}, wanted("everywhere", target("/everywhere")))
+		require.NoError(t, err)
+		off := wanted("off", target("/off"))
+		off.Enabled = false
+		_, err = r.policies.Create(t.Context(), admin, r.project, off)
+		require.NoError(t, err)
+		others := wanted("others", target("/others"))
+		others.EventTypes = []string{"PULL_ARTIFACT"}
+		_, err = r.policies.Create(t.Context(), admin, r.project, others)
+		require.NoError(t, err)
+		var other metadata.Project
+		r.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+			other, err = tx.CreateProject(ctx, metadata.Project{Name: "other"})
+			return err
+		})
+		_, err = r.policies.Create(t.Context(), admin, other, wanted("other", target("/other")))
+		require.NoError(t, err)
+
+		r.happen(t, event.Event{Kind: event.LabelCreated, Subject: "of no interest"}, pushed("v1"))
+		require.Equal(t, "v1", to.next(t).tag(t))
+		r.ended(t, everywhere, 1)
+
+		require.NoError(t, r.settings.Update(t.Context(), admin, map[*setting.Key]any{setting.NotificationEnable: false}))
+		write, err := r.dispatcher.Handle(t.Context(), []metadata.Event{{Event: pushed("v2"), ID: 1 << 40, ProjectID: r.project.ID}})
+		require.NoError(t, err)
+		r.write(t, write)
+		_, total, err := r.Executions(t.Context(), webhook.Kind, metadata.Query{})
+		require.NoError(t, err)
+		require.Equal(t, int64(1), total)
+	})
+}
+
+// TestDelivery_ofWhatIsDeleted has a webhook go while its receiver is asked.
+func TestDelivery_ofWhatIsDeleted(t *testing.T) {
+	r := start(t, sqlitetest.Open(t), nil)
+	release := make(chan struct{})
+	to := receive(t, func(http.ResponseWriter, *http.Request) { <-release })
+	policy := r.tell(t, "gone", webhook.WantedTarget{Type: "http", Address: to.URL})
+	r.happen(t, pushed("v1"), pushed("v2"))
+	require.Eventually(t, func() bool {
+		_, total, err := r.policies.Executions(t.Context(), r.project, policy.ID, metadata.Query{Limit: -1})
+		require.NoError(t, err)
+		return total == 2
+	}, time.Minute, 10*time.Millisecond)
+	require.NoError(t, r.policies.Delete(t.Context(), admin, r.project, policy.ID))
+	close(release)
+	found, _, err := r.Executions(t.Context(), webhook.Kind, metadata.Query{Limit: -1})
+	require.NoError(t, err)
+	require.Empty(t, found)
+}
