@@ -204,8 +204,15 @@ func TestLDAP_down(t *testing.T) {
 	addUser(t, server, "dora")
 	alice := server.As("alice", ldaptest.Password("alice"))
 	alice.Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
+	token := server.As("alice", addToken(t, alice, "laptop", nil, "read").Secret)
+	account := addRobot(t, server.Admin(), robotBody("ci", "system", "/ user:list"))
+	browser := newBrowser(t, server)
+	require.Equal(t, http.StatusOK, browser.login(t, "alice", ldaptest.Password("alice")).Status)
 	directory.Stop()
 	alice.Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
+	token.Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
+	server.As(account.Name, account.Secret).Must(t, http.StatusOK, http.MethodGet, "/users", nil)
+	require.Equal(t, http.StatusOK, browser.do(t, http.MethodGet, "/api/v2.0/users/current", nil).Status)
 	server.Admin().Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
 	server.As("dora", apitest.AdminPassword).Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
 	refused := server.As("bob", ldaptest.Password("bob")).Do(t, http.MethodGet, "/users/current", nil)
@@ -215,4 +222,23 @@ func TestLDAP_down(t *testing.T) {
 	requireRefusal(t, server.Admin().Do(t, http.MethodGet, "/ldap/users/search", nil), http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE")
 	directory.Restart(t)
 	server.As("bob", ldaptest.Password("bob")).Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
+}
+
+// TestLogin_allWaysAtOnce has people of the registry, of a directory and of a provider, and robots, come in by the same door, whichever
+// way is said to be the first.
+func TestLogin_allWaysAtOnce(t *testing.T) {
+	directory := ldaptest.Start(t)
+	server, provider := startOIDC(t, "sqlite", directorySettings(directory), clara)
+	addUser(t, server, "dora")
+	account := addRobot(t, server.Admin(), robotBody("ci", "system", "/ user:list"))
+	for _, mode := range []string{"db_auth", "ldap_auth", "oidc_auth"} {
+		set(t, server, map[*setting.Key]any{setting.AuthMode: mode})
+		require.Contains(t, server.Anonymous().Must(t, http.StatusOK, http.MethodGet, "/systeminfo", nil).Body, `"auth_mode":"`+mode+`"`)
+		for name, password := range map[string]string{"admin": apitest.AdminPassword, "dora": apitest.AdminPassword, "alice": ldaptest.Password("alice")} {
+			server.As(name, password).Must(t, http.StatusOK, http.MethodGet, "/users/current", nil)
+			require.Equal(t, http.StatusOK, newBrowser(t, server).login(t, name, password).Status, "%s in %s", name, mode)
+		}
+		server.As(account.Name, account.Secret).Must(t, http.StatusOK, http.MethodGet, "/users", nil)
+		require.Equal(t, http.StatusFound, newBrowser(t, server).loginOIDC(t, provider, clara.Name).Status, mode)
+	}
 }

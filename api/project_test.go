@@ -121,6 +121,17 @@ func TestProjects_lifeOfOne(t *testing.T) {
 		require.Equal(t, int64(5), summary.Quota.Hard.Storage)
 		require.Equal(t, "true", getProject(t, eve, "limited").Metadata["public"])
 
+		hard := func(project string) int64 {
+			admin.Must(t, 200, http.MethodGet, "/projects/"+project+"/summary", nil).JSON(t, &summary)
+			return summary.Quota.Hard.Storage
+		}
+		admin.Must(t, 200, http.MethodPut, "/configurations", object{"storage_per_project": 4096})
+		alice.Must(t, 201, http.MethodPost, "/projects", object{"project_name": "by-default"})
+		admin.Must(t, 201, http.MethodPost, "/projects", object{"project_name": "without", "storage_limit": -1})
+		require.Equal(t, int64(4096), hard("by-default"))
+		require.Equal(t, int64(-1), hard("without"))
+		require.Equal(t, int64(5), hard("limited"), "what there is keeps its limit")
+
 		admin.Must(t, 200, http.MethodPut, "/configurations", object{"project_creation_restriction": "adminonly"})
 		requireRefusal(t, alice.Do(t, http.MethodPost, "/projects", object{"project_name": "more"}), 403, "FORBIDDEN")
 		admin.Must(t, 201, http.MethodPost, "/projects", object{"project_name": "more"})

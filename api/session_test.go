@@ -136,6 +136,18 @@ func TestSession_cookieIsOutOfReach(t *testing.T) {
 	require.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
 }
 
+func TestSession_cookieIsForTLSOnly(t *testing.T) {
+	server := apitest.Start(t, "sqlite", func(options *api.Options) {
+		options.Base = func(*http.Request) string { return "https://registry.example.org" }
+	})
+	answer := newBrowser(t, server).login(t, "admin", apitest.AdminPassword)
+	require.Equal(t, http.StatusOK, answer.Status)
+	require.Len(t, answer.Header.Values("Set-Cookie"), 2)
+	for _, cookie := range answer.Header.Values("Set-Cookie") {
+		require.Contains(t, cookie, "; Secure")
+	}
+}
+
 func TestLogin_refuses(t *testing.T) {
 	server := apitest.Start(t, "sqlite")
 	for name, form := range map[string]url.Values{
