@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-openapi/runtime"
 	httptransport "github.com/go-openapi/runtime/client"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/berth-registry/berth/api"
 	"github.com/berth-registry/berth/api/apitest"
+	"github.com/berth-registry/berth/metadata"
 )
 
 // harbor is Harbor's client of a server, as the administrator.
@@ -44,13 +46,39 @@ func (h *harbor) as(name, password string) *client.HarborAPI {
 	return client.New(client.Config{URL: base, Transport: h, AuthInfo: httptransport.BasicAuth(name, password)})
 }
 
-// RoundTrip notes which operation is asked for.
+// RoundTrip notes which operation is asked for, and whether what has been done is told by an event.
 func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
+	route := h.server.API.RouteOf(r)
 	h.mu.Lock()
-	h.asked[h.server.API.RouteOf(r)] = true
+	h.asked[route] = true
 	h.mu.Unlock()
-	return http.DefaultTransport.RoundTrip(r)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || slices.Contains(silent, route) {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	who, _, _ := r.BasicAuth()
+	before := h.lastActOf(who)
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && response.StatusCode < http.StatusMultipleChoices {
+		told := func() bool { return h.lastActOf(who) > before }
+		require.Eventually(h.t, told, time.Minute, 10*time.Millisecond, "%s %s (%s) has changed something and told nobody", r.Method, r.URL.Path, route)
+	}
+	return response, err
 }
+
+// lastActOf is the id of the event that tells of what somebody has done last.
+func (h *harbor) lastActOf(name string) (last int64) {
+	events, err := h.server.Store.Events(h.t.Context(), metadata.EventCursor{}, -1)
+	require.NoError(h.t, err)
+	for _, e := range events {
+		if e.Actor == name {
+			last = max(last, e.ID)
+		}
+	}
+	return last
+}
+
+// silent are the routes that change nothing and are no GET.
+var silent = []string{"pingLdap", "pingOIDC", "pingRegistry"}
 
 // ok returns the result of an operation that has to succeed.
 func ok[T any](h *harbor) func(T, error) T {
