@@ -309,7 +309,7 @@ func (r Registry) described(ctx context.Context, rows []metadata.Artifact) ([]ad
 // maxTags is how many tags and labels of one artifact count.
 const maxTags = 10_000
 
-// Prepare implements [adapter.Preparer]: it makes the project.
+// Prepare implements [adapter.Preparer]: it makes the project. One that is a cache of another registry takes nothing else.
 func (r Registry) Prepare(ctx context.Context, repository string, public bool) error {
 	if _, err := oci.ParseRepository(repository); err != nil {
 		return err
@@ -318,7 +318,10 @@ func (r Registry) Prepare(ctx context.Context, repository string, public bool) e
 	if !nested {
 		return fault.New(fault.Invalid, "%q names no project: give the policy a destination namespace", repository)
 	}
-	if _, err := r.options.Store.Project(ctx, name); !errors.Is(err, metadata.ErrNotFound) {
+	switch there, err := r.options.Store.Project(ctx, name); {
+	case err == nil && there.RegistryID != 0:
+		return fault.New(fault.Unsupported, "project %q is a cache of another registry, and takes nothing else", name)
+	case !errors.Is(err, metadata.ErrNotFound):
 		return err
 	}
 	_, err := r.options.Projects.Create(ctx, r.actor, identity.Principal{}, project.Wanted{

@@ -57,6 +57,9 @@ func (r *Repository) FetchBlob(ctx context.Context, digest oci.Digest) (*Arrival
 		if f.err != nil || f.spool == nil {
 			return nil, r.failure(f.err, oci.CodeBlobUnknown, "blob "+digest.String())
 		}
+		if _, _, _, broken := f.spool.look(); broken != nil {
+			return nil, r.failure(broken, oci.CodeBlobUnknown, "blob "+digest.String())
+		}
 		if reader := f.spool.reader(ctx, f.size); reader != nil {
 			return &Arrival{Size: f.size, spoolReader: reader}, nil
 		}

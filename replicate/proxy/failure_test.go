@@ -114,6 +114,9 @@ func TestPull_whatIsNotKeptTellsWhy(t *testing.T) {
 		429: {429, "TOOMANYREQUESTS"}, 500: {503, "UNAVAILABLE"}, 401: {403, "DENIED"}, 403: {403, "DENIED"}, 404: {404, "MANIFEST_UNKNOWN"},
 	} {
 		u.set(func(w http.ResponseWriter, _ *http.Request) bool {
+			if status == 429 {
+				w.Header().Set("Retry-After", "77")
+			}
 			w.WriteHeader(status)
 			return true
 		}, nil)
@@ -122,6 +125,7 @@ func TestPull_whatIsNotKeptTellsWhy(t *testing.T) {
 		require.Contains(t, string(a.body), `registry \"far\"`, "whose fault it is")
 		if want.status != 403 && want.status != 404 {
 			require.NotEmpty(t, a.Header.Get("Retry-After"))
+			require.True(t, status != 429 || a.Header.Get("Retry-After") == "77", a.Header.Get("Retry-After"))
 		}
 		blobCode := strings.Replace(want.code, "MANIFEST", "BLOB", 1)
 		require.Equal(t, blobCode, g.want(want.status, g.get(blobPath("cache/team/app", []byte(http.StatusText(status))))).code())

@@ -90,7 +90,7 @@ func New(options Options) (*Registry, error) {
 	}
 	transport := Retrying(options.Transport)
 	return &Registry{
-		base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: newClient(base.Host, options, transport), once: newClient(base.Host, options, options.Transport),
+		base: &url.URL{Scheme: base.Scheme, Host: base.Host}, client: newClient(base.Host, options, transport), once: newClient(base.Host, options, telling{options.Transport}),
 	}, nil
 }
 

@@ -90,3 +90,16 @@ func Answer(err error) (status int, wait time.Duration, ok bool) {
 	status, ok = statusOf(err)
 	return status, wait, ok
 }
+
+// telling makes errors of answers that say when to come again: oras-go would forget when.
+type telling struct{ transport http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (t telling) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.transport.RoundTrip(request)
+	if err != nil || response.StatusCode != http.StatusTooManyRequests && response.StatusCode != http.StatusServiceUnavailable || waitOf(response) == 0 {
+		return response, err
+	}
+	defer response.Body.Close()
+	return nil, failure(response)
+}
