@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/berth-registry/berth/oci"
@@ -130,7 +131,7 @@ func (f *fetch) transfer(ctx context.Context) error {
 	}
 	spool, err := newSpool(c.options.Directory)
 	if err != nil {
-		return &oci.Error{Code: oci.CodeUnavailable, Message: "the gateway has no room for blobs on their way", RetryAfter: retryAfter, Err: err}
+		return fmt.Errorf("%w: %w", errNoRoom, err)
 	}
 	way.spool = spool
 	stored := make(chan error, 1)

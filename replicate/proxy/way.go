@@ -99,8 +99,8 @@ func (w *way) travel(ctx context.Context, size int64) error {
 		if err == nil {
 			break
 		}
-		if local, ok := errors.AsType[*spoolError](err); ok {
-			return local
+		if errors.Is(err, errWrong) || errors.Is(err, errNoRoom) {
+			return err
 		}
 		if w.offset > before {
 			fruitless = 0
@@ -116,13 +116,16 @@ func (w *way) travel(ctx context.Context, size int64) error {
 		}
 	}
 	if actual := oci.SumDigest(w.fetch.digest.Algorithm(), w.hash); actual != w.fetch.digest {
-		return fmt.Errorf("registry %q sent %d bytes with the digest %s for blob %s", w.fetch.repository.origin.Name, w.offset, actual, w.fetch.digest)
+		return fmt.Errorf("%w: registry %q sent %d bytes with the digest %s for blob %s", errWrong, w.fetch.repository.origin.Name, w.offset, actual, w.fetch.digest)
 	}
 	return nil
 }
 
-// spoolError is a fault of this side.
-type spoolError struct{ error }
+// errWrong says that the registry elsewhere sent something else, errNoRoom that this gateway cannot take it.
+var (
+	errWrong  = errors.New("not what was asked for")
+	errNoRoom = errors.New("no room for blobs on their way")
+)
 
 // pass reads what the connection brings. Nil says that it was all.
 func (w *way) pass(ctx context.Context, buffer []byte, size int64) error {
@@ -132,14 +135,14 @@ func (w *way) pass(ctx context.Context, buffer []byte, size int64) error {
 		n, err := w.content.Read(buffer)
 		w.watch.Stop()
 		if size >= 0 && w.offset+int64(n) > size {
-			return &spoolError{fmt.Errorf("registry %q sent more than the %d bytes that it told of", w.fetch.repository.origin.Name, size)}
+			return fmt.Errorf("%w: registry %q sent more than the %d bytes that it told of", errWrong, w.fetch.repository.origin.Name, size)
 		}
 		if n > 0 {
 			w.hash.Write(buffer[:n])
 			written, err := w.spool.Write(buffer[:n])
 			w.offset += int64(written)
 			if err != nil {
-				return &spoolError{err}
+				return fmt.Errorf("%w: %w", errNoRoom, err)
 			}
 			if err := w.limiter.WaitN(ctx, n); err != nil {
 				return err
