@@ -65,6 +65,8 @@ type Options struct {
 	Purges, Collections *jobs.Recurring
 	// Retentions are the rules which artifacts of projects are kept.
 	Retentions *retain.Policies
+	// Jobs are the work in the background of all kinds.
+	Jobs *jobs.Jobs
 	// Registries are those elsewhere.
 	Registries *replicate.Registries
 	// Replication says what is copied to and from them.

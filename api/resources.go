@@ -24,6 +24,7 @@ func (a *API) resources() [][]Route {
 		a.gcRoutes(),
 		a.retentionRoutes(),
 		a.deletionRoutes(),
+		a.jobRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

@@ -212,7 +212,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
-		System: s.system, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
+		System: s.system, Jobs: s.jobs, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
 		Retentions: retain.New(store, s.jobs),
 		Registries: s.registries, Replication: s.replication, Webhooks: s.webhooks,
 		Users: users, Groups: groups, LDAP: company,

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/event"
-	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
 )
 
@@ -207,15 +206,55 @@ func (j *Jobs) Schedules(ctx context.Context, q metadata.Query) ([]metadata.Sche
 	return j.options.Store.Schedules(ctx, q)
 }
 
-// Act does what a person asks of a queue: "stop", "pause" or "resume". The error is a [*fault.Error] of kind Invalid for anything else.
-func (j *Jobs) Act(ctx context.Context, actor event.Actor, name, action string) error {
-	switch action {
-	case "pause", "resume":
-		return j.PauseQueue(ctx, actor, name, action == "pause")
-	case "stop":
-		return j.StopQueue(ctx, actor, name)
+// Task returns a task. The error wraps [metadata.ErrNotFound] when there is none.
+func (j *Jobs) Task(ctx context.Context, id int64) (metadata.Task, error) {
+	task, err := j.options.Store.Task(ctx, id)
+	if err != nil {
+		err = fmt.Errorf("task %d: %w", id, err)
 	}
-	return fault.New(fault.Invalid, "action %q is none of stop, pause and resume", action)
+	return task, err
+}
+
+// Executions returns a page of the executions of all kinds, the newest first, and the number on all pages.
+func (j *Jobs) Executions(ctx context.Context, q metadata.Query) ([]metadata.Execution, int64, error) {
+	return j.options.Store.Executions(ctx, "", q)
+}
+
+// Tasks returns a page of the tasks of an execution and the number on all pages. The error wraps [metadata.ErrNotFound] when there is
+// no such execution.
+func (j *Jobs) Tasks(ctx context.Context, executionID int64, q metadata.Query) ([]metadata.Task, int64, error) {
+	if _, err := j.options.Store.Execution(ctx, executionID); err != nil {
+		return nil, 0, fmt.Errorf("execution %d: %w", executionID, err)
+	}
+	return j.options.Store.ListTasks(ctx, executionID, "", q)
+}
+
+// StopExecution is Stop, asked for by a person.
+func (j *Jobs) StopExecution(ctx context.Context, actor event.Actor, id int64) error {
+	execution, err := j.options.Store.Execution(ctx, id)
+	if err != nil {
+		return fmt.Errorf("execution %d: %w", id, err)
+	}
+	if err := j.Stop(ctx, id); err != nil {
+		return err
+	}
+	return j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return appendEvent(ctx, tx, actor, event.JobStopped, execution.Kind)
+	})
+}
+
+// StopRunning stops all tasks that run.
+func (j *Jobs) StopRunning(ctx context.Context, actor event.Actor) error {
+	tasks, err := j.options.Store.RunningTasks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, task := range tasks {
+		if err := j.StopTask(ctx, actor, task.ID); err != nil && !errors.Is(err, metadata.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 func appendEvent(ctx context.Context, tx *metadata.Tx, actor event.Actor, kind event.Kind, subject string) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/event"
-	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
@@ -100,7 +99,7 @@ func TestQueue_pauseResumeStop(t *testing.T) {
 			done.Add(1)
 			return nil
 		}})
-		require.NoError(t, j.Act(t.Context(), alice, "WORK", "pause"))
+		require.NoError(t, j.PauseQueue(t.Context(), alice, "WORK", true))
 		execution := submit(t, j, jobs.Submission{Tasks: make([]jobs.Task, 3)})
 		require.Eventually(t, func() bool {
 			queues, err := j.Queues(t.Context())
@@ -110,18 +109,17 @@ func TestQueue_pauseResumeStop(t *testing.T) {
 			})
 		}, time.Minute, 5*time.Millisecond)
 		require.Zero(t, done.Load())
-		require.NoError(t, j.Act(t.Context(), alice, "WORK", "resume"))
+		require.NoError(t, j.PauseQueue(t.Context(), alice, "WORK", false))
 		waitFor(t, store, execution, metadata.StatusSuccess)
 
-		require.NoError(t, j.Act(t.Context(), alice, jobs.AllQueues, "pause"))
+		require.NoError(t, j.PauseQueue(t.Context(), alice, jobs.AllQueues, true))
 		execution = submit(t, j, jobs.Submission{Tasks: make([]jobs.Task, 3)})
-		require.NoError(t, j.Act(t.Context(), alice, jobs.AllQueues, "stop"))
+		require.NoError(t, j.StopQueue(t.Context(), alice, jobs.AllQueues))
 		waitFor(t, store, execution, metadata.StatusStopped)
-		require.NoError(t, j.Act(t.Context(), alice, jobs.AllQueues, "resume"))
+		require.NoError(t, j.PauseQueue(t.Context(), alice, jobs.AllQueues, false))
 		waitFor(t, store, submit(t, j, jobs.Submission{}), metadata.StatusSuccess)
 
-		require.ErrorIs(t, j.Act(t.Context(), alice, "NONE", "pause"), metadata.ErrNotFound)
-		require.Equal(t, fault.Invalid, fault.Of(j.Act(t.Context(), alice, "WORK", "burn")))
+		require.ErrorIs(t, j.PauseQueue(t.Context(), alice, "NONE", true), metadata.ErrNotFound)
 		events, err := store.Events(t.Context(), metadata.EventCursor{}, 100)
 		require.NoError(t, err)
 		var kinds []event.Kind

@@ -73,7 +73,7 @@ var (
 	executionListing = &listing[Execution]{
 		name: "executions", columns: executionColumns, from: "executions", order: "id DESC", scan: scanExecution,
 		fields: map[string]field{
-			"id": {"id", numberField}, "kind": {"kind", textField}, "subject_id": {"subject_id", numberField}, "status": {"status", textField},
+			"id": {"id", numberField}, "kind": {"kind", textField}, "vendor_type": {"kind", textField}, "subject_id": {"subject_id", numberField}, "status": {"status", textField},
 			"job_status": {"status", textField}, "trigger": {"cause", textField}, "creation_time": {"created_at", momentField}, "update_time": {"updated_at", momentField},
 		},
 	}
@@ -89,9 +89,12 @@ func (r Reader) Execution(ctx context.Context, id int64) (Execution, error) {
 	return one(ctx, r, executionByID, scanExecution, id)
 }
 
-// Executions returns a page of the executions of a kind, the newest first unless the query orders otherwise, and the number on all
-// pages.
+// Executions returns a page of the executions of a kind, "" for all, the newest first unless the query orders otherwise, and the number
+// on all pages.
 func (r Reader) Executions(ctx context.Context, kind string, q Query) ([]Execution, int64, error) {
+	if kind == "" {
+		return executionListing.list(ctx, r, q, nil, "")
+	}
 	return executionListing.list(ctx, r, q, nil, "kind = $1", kind)
 }
 

@@ -165,9 +165,12 @@ func (r Reader) ActiveExecutions(ctx context.Context, kind string, subjectID int
 	return all(ctx, r, activeExecutions, value[int64], kind, subjectID)
 }
 
-// ListTasks returns a page of an execution's tasks of a kind, in the order of their ids unless the query orders otherwise, and the
-// number on all pages.
+// ListTasks returns a page of an execution's tasks of a kind, "" for all, in the order of their ids unless the query orders otherwise,
+// and the number on all pages.
 func (r Reader) ListTasks(ctx context.Context, executionID int64, kind string, q Query) ([]Task, int64, error) {
+	if kind == "" {
+		return taskListing.list(ctx, r, q, nil, "execution_id = $1", executionID)
+	}
 	const where = "execution_id = $1 AND kind = $2"
 	return taskListing.list(ctx, r, q, nil, where, executionID, kind)
 }

@@ -178,6 +178,7 @@ func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.S
 	s.Replication.Bind(s.Jobs)
 	options.Replication = s.Replication
 	t.Cleanup(func() { require.NoError(t, s.Jobs.Close()) })
+	options.Jobs = s.Jobs
 	options.Retentions = retain.New(s.Store, s.Jobs)
 	options.Purges, options.Collections = s.Jobs.Recurring(audit.PurgeKind), s.Jobs.Recurring(registry.CollectionKind)
 }

@@ -118,6 +118,7 @@ func to[T any](value T) *T { return &value }
 var own = []string{
 	"listDeletions", "restoreDeletion", "purgeDeletion",
 	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled", "retryReplication",
+	"getJob", "listExecutions", "stopExecution", "listTasks",
 	"listCurrentUserTokens", "createCurrentUserToken", "revokeCurrentUserToken", "listUserTokens", "revokeUserToken",
 	"TestWebhookPolicyOfProject", "systemListWebhookPolicies", "systemCreateWebhookPolicy", "systemTestWebhookPolicy", "systemGetWebhookPolicy",
 	"systemUpdateWebhookPolicy", "systemDeleteWebhookPolicy", "systemListExecutionsOfWebhookPolicy", "systemListTasksOfWebhookExecution",
@@ -142,6 +143,7 @@ func TestContract(t *testing.T) {
 			{"content", content},
 			{"audit", audit},
 			{"webhooks", webhooks},
+			{"background work", backgroundWork},
 			{"registries", registries},
 			{"replications", replications},
 			{"caches", caches},

@@ -57,6 +57,7 @@ var groups = []group{
 	{"artifact", "Lists, shows, tags, copies and deletes what is stored", artifactCommands},
 	{"audit", "Shows and purges the audit log", auditCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
+	{"job", "Shows, stops and pauses work in the background", jobCommands},
 	{"config", "Reads and changes the configuration, exports and imports the whole", configCommands},
 }
 
