@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "fault", "secret", "flush", "identity/...", "metadata", "setting"},
 	"event/follow": {"metadata"},
-	"jobs/...":     {"event", "fault", "metadata"},
+	"jobs/...":     {"event", "fault", "metadata", "jobs"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
@@ -74,6 +74,8 @@ var confined = map[string][]string{
 	"github.com/go-ldap/ldap/v3":       {"identity/ldap"},
 	"github.com/go-jose/go-jose/v4":    {"identity/token"},
 	"github.com/jackc/pgx/v5":          {"metadata/..."},
+	"github.com/redis/go-redis/v9":     {"jobs/redis"},
+	"github.com/hibiken/asynq":         {"jobs/redis"},
 	"github.com/pressly/goose/v3":      {"metadata/..."},
 	"modernc.org/sqlite":               {"metadata/..."},
 	"database/sql":                     {"metadata/..."},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/identity/token"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
 	"github.com/berth-registry/berth/storage"
@@ -40,6 +41,10 @@ type App struct {
 	// StorageRaw is where the bytes are kept. Default: s3 with the bucket in {env.BERTH_S3_BUCKET} when that is set, else
 	// filesystem.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=berth.storage inline_key=backend"`
+
+	// QueueRaw is how workers in all gateways learn of work in the background. Default: redis with the URL in {env.BERTH_REDIS_URL} when
+	// that is set, else embedded.
+	QueueRaw json.RawMessage `json:"queue,omitempty" caddy:"namespace=berth.queue inline_key=kind"`
 
 	// AdminPassword is that of the user admin, who is created at the first start; later it has no effect. Default:
 	// {env.BERTH_ADMIN_PASSWORD}, and when that is not set a random one, which is printed once and kept in the file
@@ -158,6 +163,15 @@ func (a *App) resolve(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
+	if a.QueueRaw == nil {
+		a.QueueRaw = defaultQueue()
+	}
+	queue, err := ctx.LoadModule(a, "QueueRaw")
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	a.settings.queue = queue.(jobs.Opener)
+	a.settings.queueModule = caddy.GetModuleID(queue)
 	a.settings.database = database.(metadata.Opener)
 	a.settings.databaseModule = caddy.GetModuleID(database)
 	a.settings.storage = backend.(storage.Opener)

@@ -44,6 +44,7 @@ var appOptions = []appOption{
 	{"mirror", (*App).readMirror},
 	{"outbound", (*App).readOutbound},
 	{"policy", (*App).readPolicy},
+	{"queue", (*App).readQueue},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
 	{"robot_max_lifetime", duration(func(a *App) *caddy.Duration { return &a.RobotMaxLifetime })},
 	{"secret_key", text(func(a *App) *string { return &a.SecretKey })},
@@ -60,6 +61,7 @@ var appOptions = []appOption{
 //	    data_dir               <directory>
 //	    database               sqlite | postgres <url> …
 //	    storage                filesystem | s3 { … }
+//	    queue                  embedded | redis <url> …
 //	    admin_password         <password>
 //	    secret_key             <key>
 //	    external_url           <url>
@@ -165,6 +167,12 @@ func (a *App) readDatabase(d *caddyfile.Dispenser) error {
 func (a *App) readStorage(d *caddyfile.Dispenser) error {
 	raw, err := readGuest(d, "berth.storage", "backend")
 	a.StorageRaw = raw
+	return err
+}
+
+func (a *App) readQueue(d *caddyfile.Dispenser) error {
+	raw, err := readGuest(d, "berth.queue", "kind")
+	a.QueueRaw = raw
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/caddymodules/command"
+	_ "github.com/berth-registry/berth/jobs/embedded"
 	_ "github.com/berth-registry/berth/metadata/sqlite"
 	_ "github.com/berth-registry/berth/storage/filesystem"
 )

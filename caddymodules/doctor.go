@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -62,6 +63,8 @@ func runDoctor(doctor *cobra.Command) error {
 		note("database", detail, err)
 		detail, err = checkStorage(ctx, settings)
 		note("storage", detail, err)
+		detail, err = checkQueue(ctx, settings)
+		note("queue", detail, err)
 		checkSite(doctor, running == serverRuns, note)
 	}
 	return printFindings(doctor, findings)
@@ -182,6 +185,24 @@ func checkStorage(ctx context.Context, settings settings) (string, error) {
 		return "", fmt.Errorf("%w: check the storage option, free space and permissions", err)
 	}
 	return fmt.Sprintf("wrote, read and deleted an object in %s", time.Since(start).Round(time.Millisecond)), nil
+}
+
+// checkQueue asks Redis, where the configuration has one.
+func checkQueue(ctx context.Context, settings settings) (string, error) {
+	queue, err := settings.queue.OpenQueue(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", fmt.Errorf("%w: check the queue option", err)
+	}
+	if queue == nil {
+		return "the database is it", nil
+	}
+	if closer, ok := queue.(io.Closer); ok {
+		defer closer.Close()
+	}
+	if err := queue.Ping(ctx); err != nil {
+		return "", fmt.Errorf("%w: until it answers, work in the background begins some seconds later", err)
+	}
+	return "Redis answers", nil
 }
 
 // maxClockError is how far the clocks of two gateways may be apart before tokens of one are refused by the other.

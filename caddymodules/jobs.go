@@ -19,18 +19,28 @@ import (
 )
 
 // openJobs starts the work in the background.
-func (s *services) openJobs(ctx context.Context, store *metadata.Store, content *registry.Registry, configuration *setting.Settings) error {
+func (s *services) openJobs(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, configuration *setting.Settings) error {
 	s.replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: store, Registries: s.registries, Local: thisregistry.New(thisregistry.Options{
 		Store: store, Registry: content, Projects: project.New(project.Options{Store: store, Settings: configuration}),
 	})})
-	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Kinds: append([]jobs.Kind{
+	queue, closeQueue, err := share(queues, settings.queueIdentity(), func() (jobs.Queue, error) { return settings.queue.OpenQueue(newLogger()) })
+	if err != nil {
+		return fmt.Errorf("open queue: %w", err)
+	}
+	s.onClose(closeQueue)
+	s.queue = queue
+	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Queue: queue, Workers: settings.queue.Workers(), Observe: observeTask, Kinds: append([]jobs.Kind{
 		audit.Purging(store),
 		s.registries.Checking(),
 		s.sender.Delivering(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
 		proxy.Evicting(store, content, proxy.DefaultSettled),
 	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
-	s.onClose(s.jobs.Close)
+	metrics.watch(s.jobs)
+	s.onClose(func() error {
+		metrics.unwatch(s.jobs)
+		return s.jobs.Close()
+	})
 	s.replication.Bind(s.jobs)
 	s.run(follow.New(follow.Options{
 		Store: store, Name: replicate.Follower, Handle: s.replication.Handle, Written: s.replication.Written, Logger: s.logger,

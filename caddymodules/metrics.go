@@ -36,6 +36,10 @@ type collectors struct {
 	forwarded         *prometheus.CounterVec
 	deliveries        *prometheus.CounterVec
 
+	taskAttempts  *prometheus.CounterVec
+	taskDurations *prometheus.HistogramVec
+	waiting       *waiting
+
 	cores      prometheus.GaugeFunc
 	registries *followed
 }
@@ -70,6 +74,10 @@ func newCollectors() *collectors {
 		deliveries:        counter("berth_webhook_deliveries_total", "Attempts to deliver events to webhooks.", "outcome"),
 		tokens:            counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
 
+		taskAttempts:  counter("berth_job_attempts_total", "Attempts at tasks in the background, by what came of them.", "kind", "outcome"),
+		taskDurations: histogram("berth_job_attempt_duration_seconds", "Duration of attempts at tasks in the background.", taskBuckets, "kind"),
+		waiting:       newWaiting(),
+
 		cores: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "berth_open_cores", Help: "Configurations with open resources; more than one while requests of an earlier one run.",
 		}, func() float64 { return float64(openCores.Load()) }),
@@ -88,7 +96,7 @@ func newCollectors() *collectors {
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes,
-		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.deliveries, c.cores, c.registries,
+		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.deliveries, c.taskAttempts, c.taskDurations, c.waiting, c.cores, c.registries,
 	}
 }
 

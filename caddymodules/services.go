@@ -51,6 +51,7 @@ type services struct {
 	replication  *replicate.Policies
 	sender       *webhook.Sender
 	webhooks     *webhook.Policies
+	queue        jobs.Queue // nil where the database is it
 	jobs         *jobs.Jobs
 
 	closers []func() error
@@ -125,19 +126,23 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		metrics.unfollow(content)
 		return content.Close()
 	})
-	if err := s.openJobs(ctx, store, content, configuration); err != nil {
+	if err := s.openJobs(ctx, settings, store, content, configuration); err != nil {
 		return nil, err
 	}
 	s.tellWebhooks(settings, store, configuration)
+	checks := []health.Check{
+		health.Check{Name: "core"},
+		health.Check{Name: "database", Ask: store.Ping},
+		health.Check{Name: "storage", Ask: backend.Check},
+		health.Check{Name: "registry", Needs: []string{"database", "storage"}},
+		health.Check{Name: "jobservice", Ask: s.jobs.Alive, Needs: []string{"database"}},
+	}
+	if s.queue != nil {
+		checks = append(checks, health.Check{Name: "redis", Ask: s.queue.Ping})
+	}
 	s.system = api.System{
 		Version: version(), StorageName: strings.TrimPrefix(settings.storageModule, "berth.storage."), Certificate: certificateOf,
-		Health: health.New(s.logger,
-			health.Check{Name: "core"},
-			health.Check{Name: "database", Ask: store.Ping},
-			health.Check{Name: "storage", Ask: backend.Check},
-			health.Check{Name: "registry", Needs: []string{"database", "storage"}},
-			health.Check{Name: "jobservice", Ask: s.jobs.Alive, Needs: []string{"database"}},
-		),
+		Health: health.New(s.logger, checks...),
 	}
 	if volumes, ok := storage.VolumesOf(backend); ok {
 		s.system.Volumes = volumes

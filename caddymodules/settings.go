@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/identity/ldap"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/outbound"
 	"github.com/berth-registry/berth/setting"
@@ -24,6 +25,8 @@ type settings struct {
 	databaseModule string
 	storage        storage.Opener
 	storageModule  string
+	queue          jobs.Opener
+	queueModule    string
 
 	adminPassword        string
 	secretKey            string
@@ -56,10 +59,15 @@ func (s settings) storageIdentity() string {
 	return fingerprint("storage", s.storageModule, s.storage.Identity(), s.dataDir)
 }
 
+// queueIdentity is equal for settings that name the same queue.
+func (s settings) queueIdentity() string {
+	return fingerprint("queue", s.queueModule, s.queue.Identity())
+}
+
 // identity is equal for settings that the same core serves. The administrator's password is not among them: it matters at the
 // first start only.
 func (s settings) identity() string {
-	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.secretKey, s.externalURL,
+	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.queueIdentity(), s.secretKey, s.externalURL,
 		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
 		s.robotMaxLifetime.String(), s.accessTokenMaxLifetime.String(), fmt.Sprintf("%q", s.policies),
 		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"], fmt.Sprint(s.outbound))
@@ -93,12 +101,19 @@ func fingerprint(parts ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// defaultDatabase and defaultStorage choose by the environment, so that one Caddyfile serves on one machine and at scale.
+// defaultDatabase, defaultQueue and defaultStorage choose by the environment, so that one Caddyfile serves on one machine and at scale.
 func defaultDatabase() json.RawMessage {
 	if os.Getenv("BERTH_DATABASE_URL") != "" {
 		return json.RawMessage(`{"engine":"postgres","url":"{env.BERTH_DATABASE_URL}"}`)
 	}
 	return json.RawMessage(`{"engine":"sqlite"}`)
+}
+
+func defaultQueue() json.RawMessage {
+	if os.Getenv("BERTH_REDIS_URL") != "" {
+		return json.RawMessage(`{"kind":"redis","url":"{env.BERTH_REDIS_URL}"}`)
+	}
+	return json.RawMessage(`{"kind":"embedded"}`)
 }
 
 func defaultStorage() json.RawMessage {

@@ -7,11 +7,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// databases and storages hold what is open, by identity. Cores share them, so that a configuration with another storage does not
+// databases, storages and queues hold what is open, by identity. Cores share them, so that a configuration with another storage does not
 // open a SQLite database a second time, which its lock would refuse.
 var (
 	databases = newPool()
 	storages  = newPool()
+	queues    = newPool()
 )
 
 // pool is Caddy's pool with one opening or closing at a time: what is about to be opened may be what is about to be closed.

@@ -11,7 +11,6 @@ import (
 
 // dispatch fires schedules, hands out tasks and stops those that others have stopped.
 func (j *Jobs) dispatch(ctx context.Context) {
-	defer close(j.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -25,7 +24,7 @@ func (j *Jobs) dispatch(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			j.options.Logger.WarnContext(ctx, "work in the background rests for the moment", "error", err)
 		}
-		timer.Reset(j.options.Poll)
+		timer.Reset(j.pause())
 	}
 }
 

@@ -84,6 +84,8 @@ type Options struct {
 	// Lease is how long after the death of its worker a task is taken over. Poll is how often due tasks are looked for that nobody
 	// in this process has told of.
 	Lease, Poll time.Duration
+	// Queue wakes the workers of all processes at once; nil leaves them to look every Poll.
+	Queue Queue
 	// Observe is told of each attempt that has ended: its kind, how long it took, and what came of it, "success", "error", "retry",
 	// "stopped" or "handed over". Nil tells nobody.
 	Observe func(kind, outcome string, took time.Duration)
@@ -102,10 +104,13 @@ type Jobs struct {
 	running map[int64]running
 	// taken is how many workers each kind has, those included that are about to begin.
 	taken map[string]int
+	// wakeups are what the queue is to be told of; noted tells that there are some.
+	wakeups []Wakeup
+	noted   chan struct{}
 
-	stop    context.CancelFunc
-	workers sync.WaitGroup
-	done    chan struct{}
+	stop context.CancelFunc
+	// attendants find work, workers do it.
+	attendants, workers sync.WaitGroup
 }
 
 // running is a task that this process does.
@@ -127,7 +132,7 @@ func New(options Options) *Jobs {
 	j := &Jobs{
 		options: options, kinds: map[string]Kind{}, wake: make(chan struct{}, 1),
 		pool:    metadata.Pool{ID: rand.Text(), Host: host, PID: int64(os.Getpid()), Workers: int64(options.Workers), StartedAt: time.Now()},
-		running: map[int64]running{}, taken: map[string]int{}, stop: stop, done: make(chan struct{}),
+		running: map[int64]running{}, taken: map[string]int{}, noted: make(chan struct{}, 1), stop: stop,
 	}
 	for _, kind := range options.Kinds {
 		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
@@ -139,7 +144,11 @@ func New(options Options) *Jobs {
 	j.urgent = slices.SortedFunc(maps.Keys(j.kinds), func(a, b string) int {
 		return cmp.Or(cmp.Compare(j.kinds[b].Priority, j.kinds[a].Priority), cmp.Compare(a, b))
 	})
-	go j.dispatch(ctx)
+	j.attendants.Go(func() { j.dispatch(ctx) })
+	if options.Queue != nil {
+		j.attendants.Go(func() { j.announce(ctx) })
+		j.attendants.Go(func() { options.Queue.Listen(ctx, options.Workers, j.offered) })
+	}
 	return j
 }
 
@@ -147,7 +156,7 @@ func New(options Options) *Jobs {
 // once.
 func (j *Jobs) Close() error {
 	j.stop()
-	<-j.done
+	j.attendants.Wait()
 	j.mu.Lock()
 	for _, r := range j.running {
 		r.cancel(errDraining)
@@ -223,19 +232,22 @@ func (j *Jobs) Begin(ctx context.Context, tx *metadata.Tx, s Submission) (metada
 		if err != nil {
 			return execution, fmt.Errorf("parameters of %s: %w", s.Kind, err)
 		}
-		_, err = tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Parameters: string(parameters), Lane: task.Lane})
+		created, err := tx.CreateTask(ctx, metadata.Task{ExecutionID: execution.ID, Kind: s.Kind, Parameters: string(parameters), Lane: task.Lane})
 		if err != nil {
 			return execution, fmt.Errorf("task of %s: %w", s.Kind, err)
 		}
+		j.note(created, time.Time{})
 	}
 	return execution, nil
 }
 
-// Wake lets the workers of this process look for tasks at once.
+// Wake lets the workers of this process look for tasks at once, and has those of others told.
 func (j *Jobs) Wake() {
-	select {
-	case j.wake <- struct{}{}:
-	default:
+	for _, ear := range []chan struct{}{j.wake, j.noted} {
+		select {
+		case ear <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -211,6 +211,9 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 			}
 			return tx.DeleteExecutions(ctx, execution.Kind, execution.SubjectID, kind.History)
 		})
+		if err == nil && !due.IsZero() {
+			j.note(task, due)
+		}
 		if err == nil || errors.Is(err, metadata.ErrConflict) || errors.Is(err, metadata.ErrNotFound) { // another's, or removed meanwhile
 			return outcome
 		}

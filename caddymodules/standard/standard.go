@@ -4,6 +4,8 @@ package standard
 
 import (
 	_ "github.com/berth-registry/berth/caddymodules"
+	_ "github.com/berth-registry/berth/jobs/embedded"
+	_ "github.com/berth-registry/berth/jobs/redis"
 	_ "github.com/berth-registry/berth/metadata/postgres"
 	_ "github.com/berth-registry/berth/metadata/sqlite"
 	_ "github.com/berth-registry/berth/storage/filesystem"

@@ -1,0 +1,219 @@
+package redis_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/jobs"
+	"github.com/berth-registry/berth/jobs/redis"
+	"github.com/berth-registry/berth/jobs/redis/redistest"
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/postgres"
+	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
+	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
+)
+
+// lease is short, so that the dead are found out soon.
+const lease = 2 * time.Second
+
+func start(t *testing.T, options jobs.Options) *jobs.Jobs {
+	t.Helper()
+	options.Logger, options.Lease = quiet, lease
+	j := jobs.New(options)
+	t.Cleanup(func() { require.NoError(t, j.Close()) })
+	return j
+}
+
+// TestJobs_wakeOtherProcesses has workers that would not look in SQL for hours.
+func TestJobs_wakeOtherProcesses(t *testing.T) {
+	server := redistest.Start(t)
+	store := sqlitetest.Open(t)
+	release, elsewhere := make(chan struct{}), make(chan struct{}, 9)
+	here := start(t, jobs.Options{Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: time.Hour, Kinds: []jobs.Kind{
+		{Name: "WORK", Run: func(context.Context, *jobs.Run) error { <-release; return nil }},
+	}})
+	start(t, jobs.Options{Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: time.Hour, Kinds: []jobs.Kind{
+		{Name: "WORK", Concurrency: 3, Run: func(context.Context, *jobs.Run) error { elsewhere <- struct{}{}; <-release; return nil }},
+	}})
+	_, err := here.Submit(t.Context(), jobs.Submission{Kind: "WORK", Tasks: make([]jobs.Task, 4)})
+	require.NoError(t, err)
+	for range 3 {
+		select {
+		case <-elsewhere:
+		case <-time.After(time.Minute):
+			require.Fail(t, "nobody was woken")
+		}
+	}
+	close(release)
+}
+
+// TestJobs_loseRedisInTheMiddle takes Redis away in different ways while a thousand tasks are done by two gateways.
+func TestJobs_loseRedisInTheMiddle(t *testing.T) {
+	const tasks = 1000
+	for name, lose := range map[string]func(server *redistest.Server) (back func()){
+		"killed for good":  func(s *redistest.Server) func() { s.Kill(); return func() {} },
+		"flushed":          func(s *redistest.Server) func() { s.Do("flushall"); return func() {} },
+		"restarted empty":  func(s *redistest.Server) func() { s.Kill(); s.Start(); return func() {} },
+		"away for a while": func(s *redistest.Server) func() { s.Kill(); return s.Start },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			store := sqlitetest.Open(t)
+			var begun, succeeded atomic.Int64
+			times := make([]atomic.Int64, tasks)
+			options := func() jobs.Options {
+				return jobs.Options{
+					Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: 100 * time.Millisecond,
+					Observe: func(_, outcome string, _ time.Duration) {
+						if outcome == "success" {
+							succeeded.Add(1)
+						}
+					},
+					Kinds: []jobs.Kind{{Name: "WORK", Concurrency: 4, Run: func(_ context.Context, run *jobs.Run) error {
+						var n int
+						if err := run.Decode(&n); err != nil {
+							return err
+						}
+						begun.Add(1)
+						times[n].Add(1)
+						return nil
+					}}},
+				}
+			}
+			here := start(t, options())
+			start(t, options())
+			var s jobs.Submission
+			for n := range tasks {
+				s.Tasks = append(s.Tasks, jobs.Task{Parameters: n})
+			}
+			s.Kind = "WORK"
+			execution, err := here.Submit(t.Context(), s)
+			require.NoError(t, err)
+			reach := func(n int64) {
+				require.Eventually(t, func() bool { return begun.Load() >= n }, 2*time.Minute, time.Millisecond)
+			}
+			reach(tasks / 4)
+			back := lose(server)
+			require.Less(t, begun.Load(), int64(tasks), "in the middle")
+			reach(tasks / 2)
+			back()
+			requireEnded(t, store, execution, tasks)
+			require.Eventually(t, func() bool { return succeeded.Load() == tasks }, time.Minute, time.Millisecond)
+			for n := range times {
+				require.Equal(t, int64(1), times[n].Load(), n)
+			}
+		})
+	}
+}
+
+// requireEnded waits for the end of an execution, all of whose tasks have to have succeeded.
+func requireEnded(t *testing.T, store *metadata.Store, execution metadata.Execution, tasks int) []metadata.Task {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var err error
+		execution, err = store.Execution(t.Context(), execution.ID)
+		require.NoError(t, err)
+		return execution.Ended()
+	}, 3*time.Minute, 20*time.Millisecond)
+	require.Equal(t, metadata.StatusSuccess, execution.Status)
+	ended, err := store.Tasks(t.Context(), execution.ID)
+	require.NoError(t, err)
+	require.Len(t, ended, tasks)
+	for _, task := range ended {
+		require.Equal(t, metadata.StatusSuccess, task.Status)
+	}
+	return ended
+}
+
+const gatewayArgument = "gateway-that-is-killed"
+
+// gateway is another process that begins tasks and never ends one: it tells of each, and waits to be killed.
+func gateway() {
+	store, err := postgres.Open(postgres.Options{URL: os.Args[2]}, quiet)
+	if err != nil {
+		panic(err)
+	}
+	options := jobs.Options{Store: store, Logger: quiet, Lease: lease, Poll: 50 * time.Millisecond}
+	if url := os.Args[3]; url != "" {
+		if options.Queue, err = redis.Open(redis.Options{URL: url}, quiet); err != nil {
+			panic(err)
+		}
+	}
+	options.Kinds = []jobs.Kind{{Name: "WORK", Concurrency: 4, Run: func(_ context.Context, run *jobs.Run) error {
+		fmt.Println(run.Task.ID)
+		select {}
+	}}}
+	jobs.New(options)
+	select {}
+}
+
+// TestJobs_gatewayKilled kills a process with kill -9 while it does tasks, which another takes over.
+func TestJobs_gatewayKilled(t *testing.T) {
+	for _, queue := range []string{"embedded", "redis"} {
+		t.Run(queue, func(t *testing.T) {
+			url, redisURL := postgrestest.Start(t), ""
+			store, err := postgres.Open(postgres.Options{URL: url}, quiet)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			require.NoError(t, store.Migrate(t.Context()))
+			options := jobs.Options{Store: store, Poll: 50 * time.Millisecond}
+			if queue == "redis" {
+				redisURL = "redis://" + redistest.Start(t).Address
+				options.Queue = open(t, redis.Options{URL: redisURL})
+			}
+			program, err := os.Executable()
+			require.NoError(t, err)
+			process := exec.Command(program, gatewayArgument, url, redisURL)
+			process.Stderr = os.Stderr
+			output, err := process.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, process.Start())
+			kill := sync.OnceFunc(func() {
+				require.NoError(t, process.Process.Kill())
+				_ = process.Wait() // it was killed
+			})
+			t.Cleanup(kill)
+
+			const tasks = 200
+			var succeeded atomic.Int64
+			begin := make(chan struct{})
+			options.Observe = func(_, outcome string, _ time.Duration) {
+				if outcome == "success" {
+					succeeded.Add(1)
+				}
+			}
+			options.Kinds = []jobs.Kind{{Name: "WORK", Concurrency: 4, Run: func(context.Context, *jobs.Run) error { <-begin; return nil }}}
+			here := start(t, options)
+			execution, err := here.Submit(t.Context(), jobs.Submission{Kind: "WORK", Tasks: make([]jobs.Task, tasks)})
+			require.NoError(t, err)
+			said := bufio.NewScanner(output)
+			held := map[string]bool{}
+			for range 4 {
+				require.True(t, said.Scan(), "the other process begins four tasks")
+				held[said.Text()] = true
+			}
+			kill()
+			close(begin)
+			again := 0
+			for _, task := range requireEnded(t, store, execution, tasks) {
+				if held[fmt.Sprint(task.ID)] {
+					require.Equal(t, 2, task.Attempts)
+					again++
+				} else {
+					require.Equal(t, 1, task.Attempts)
+				}
+			}
+			require.Equal(t, 4, again, "taken over")
+			require.Eventually(t, func() bool { return succeeded.Load() == tasks }, time.Minute, time.Millisecond)
+		})
+	}
+}
