@@ -71,6 +71,7 @@ INSERT INTO audit_buckets (project_id, bucket, entries, first_at, last_at)
 SELECT project_id, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 1, 2
 UNION ALL SELECT 0, id / 4096, COUNT(*), MIN(occurred_at), MAX(occurred_at) FROM audit_entries WHERE id >= 1000000 GROUP BY 2;
 
+DELETE FROM audit_spans;
 INSERT INTO audit_spans (project_id, span, entries, first_at, last_at)
 SELECT project_id, bucket / 64, SUM(entries), MIN(first_at), MAX(last_at) FROM audit_buckets GROUP BY 1, 2;
 

@@ -131,7 +131,7 @@ func (r Reader) planAudit(ctx context.Context, q AuditQuery) (*auditPlan, error)
 			return nil, nil
 		}
 	}
-	if len(plan.rest) == 0 && (plan.column == "" || plan.column == "project_id" && !slices.Contains(plan.values, any(int64(0)))) {
+	if len(plan.rest) == 0 && len(plan.crossed) == 0 && (plan.column == "" || plan.column == "project_id" && !slices.Contains(plan.values, any(int64(0)))) {
 		return plan, plan.seek(ctx, r, spans)
 	}
 	return plan, nil
@@ -216,12 +216,17 @@ func (p *auditPlan) choose(ctx context.Context, r Reader, q AuditQuery) ([]Condi
 		p.crossed = append(p.crossed, candidates[i])
 	}
 	if p.column != "" && (driver >= 0 || len(p.values) > auditBranches) {
-		if err := p.require(Condition{Field: p.column, Comparison: AnyOf, Values: p.values}); err != nil {
-			return nil, err
+		if !slices.Contains(crossed, -1) {
+			if err := p.require(Condition{Field: p.column, Comparison: AnyOf, Values: p.values}); err != nil {
+				return nil, err
+			}
 		}
 		p.column, p.values = "", nil
 	}
 	for i, c := range known {
+		if slices.Contains(crossed, i) {
+			continue
+		}
 		if i != driver {
 			if err := p.require(c); err != nil {
 				return nil, err
@@ -429,7 +434,8 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 		for _, c := range p.crossed {
 			crossed += " INTERSECT SELECT id FROM audit_entries WHERE " + c.among(&args)
 		}
-		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (" + crossed + ") AND " + ids}
+		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (SELECT id FROM (" + crossed + ") AS crossed WHERE " +
+			ids + order + " LIMIT " + parameter(depth) + ")"}
 	case len(p.values) == 0:
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE " + ids + order + " LIMIT " + parameter(depth)}
 	default:

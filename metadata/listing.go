@@ -113,8 +113,9 @@ func (l *listing[T]) page(ctx context.Context, r Reader, q Query, condition stri
 	page := l.from + condition + order + " LIMIT $" + strconv.Itoa(len(args)+1) + " OFFSET $" + strconv.Itoa(len(args)+2)
 	text := "SELECT " + l.columns + " FROM " + page
 	if l.key != "" {
-		text = "SELECT " + l.columns + " FROM (SELECT " + l.key + " AS chosen FROM " + page + ") AS page JOIN " +
-			l.from + " ON " + l.key + " = page.chosen" + l.joined + order
+		// The cross join keeps SQLite from walking over the table instead of the page.
+		text = "SELECT " + l.columns + " FROM (SELECT " + l.key + " AS chosen FROM " + page + ") AS page CROSS JOIN " +
+			l.from + l.joined + " WHERE " + l.key + " = page.chosen" + order
 	}
 	return allOf(ctx, r, l.name+" page", text, l.scan, append(args, limit(int(q.Limit)), offset)...)
 }
