@@ -41,8 +41,8 @@ func (a *API) accessTokenRoutes() []Route {
 	}
 }
 
-// accessToken is a personal access token as clients read it.
-type accessToken struct {
+// AccessToken is a personal access token as clients read it; what is embedded in answers has to be exported to be described.
+type AccessToken struct {
 	ID         int64    `json:"id"`
 	Name       string   `json:"name"`
 	Scopes     []string `json:"scopes" doc:"pull, push, delete, read, write, all"`
@@ -52,8 +52,8 @@ type accessToken struct {
 	LastUsedAt *Time    `json:"last_used_at" doc:"exact to about a minute; null when it was never used"`
 }
 
-func viewAccessToken(t metadata.AccessToken) accessToken {
-	return accessToken{
+func viewAccessToken(t metadata.AccessToken) AccessToken {
+	return AccessToken{
 		ID: t.ID, Name: t.Name, Scopes: t.Scopes, Projects: t.Projects, CreatedAt: Time(t.CreatedAt), ExpiresAt: expiry(t.ExpiresAt),
 		LastUsedAt: moment(t.LastUsedAt),
 	}
@@ -64,17 +64,17 @@ func (c *Call) ownTokens(action policy.Action) error {
 	return c.Authorize(action, policy.Resource{Kind: "access-token", Owner: c.Principal.UserID()})
 }
 
-func (a *API) listOwnTokens(c *Call, in struct{ Paging }) (Page[accessToken], error) {
+func (a *API) listOwnTokens(c *Call, in struct{ Paging }) (Page[AccessToken], error) {
 	if err := c.ownTokens(policy.List); err != nil {
-		return Page[accessToken]{}, err
+		return Page[AccessToken]{}, err
 	}
 	return a.pageOfTokens(c, in.Paging, c.Principal.UserID())
 }
 
-func (a *API) pageOfTokens(c *Call, paging Paging, userID int64) (Page[accessToken], error) {
+func (a *API) pageOfTokens(c *Call, paging Paging, userID int64) (Page[AccessToken], error) {
 	q, _, err := paging.Query()
 	if err != nil {
-		return Page[accessToken]{}, err
+		return Page[AccessToken]{}, err
 	}
 	rows, total, err := a.options.Store.ListAccessTokens(c.Context(), userID, q)
 	return NewPage(paging, rows, total, viewAccessToken), err
@@ -90,7 +90,7 @@ type newAccessToken struct {
 
 // madeAccessToken is a new token with its secret.
 type madeAccessToken struct {
-	accessToken
+	AccessToken
 	Secret string `json:"secret"`
 }
 
@@ -136,10 +136,10 @@ func (p userPath) owner(c *Call, action policy.Action) (metadata.User, error) {
 func (a *API) listUserTokens(c *Call, in struct {
 	Paging
 	userPath
-}) (Page[accessToken], error) {
+}) (Page[AccessToken], error) {
 	user, err := in.owner(c, policy.List)
 	if err != nil {
-		return Page[accessToken]{}, err
+		return Page[AccessToken]{}, err
 	}
 	return a.pageOfTokens(c, in.Paging, user.ID)
 }

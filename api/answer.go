@@ -94,9 +94,7 @@ func (r Raw) write(c *Call) {
 	_, _ = c.writer.Write(r.Body) // as above
 }
 
-func (Raw) describe() (int, string, reflect.Type) {
-	return http.StatusOK, "*/*", reflect.TypeFor[string]()
-}
+func (Raw) describe() (int, string, reflect.Type) { return http.StatusOK, "", nil }
 
 // Page is one page of a list.
 type Page[T any] struct {

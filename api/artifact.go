@@ -51,6 +51,7 @@ func (a *API) artifactRoutes() []Route {
 		define(Route{
 			ID: "getAddition", Tag: "artifact", Method: http.MethodGet, Path: artifactPath + "/additions/{addition}",
 			Summary:    "Returns what else an artifact has to show: its history, a chart's values, a model's files, …",
+			Produces:   []string{contentJSON, "text/markdown", "text/plain"},
 			Permission: inProject("artifact-addition", policy.Read), Statuses: []int{400, 401, 403, 404, 422, 500},
 		}, a.getAddition),
 		define(Route{
@@ -85,7 +86,7 @@ type artifact struct {
 	PushedAt          Time                    `json:"push_time"`
 	PulledAt          Time                    `json:"pull_time"`
 	ExtraAttrs        json.RawMessage         `json:"extra_attrs"`
-	Annotations       map[string]string       `json:"annotations"`
+	Annotations       map[string]string       `json:"annotations" nullable:"true"`
 	References        []reference             `json:"references"`
 	Tags              []tag                   `json:"tags"`
 	TagCount          int64                   `json:"tag_count" doc:"how many tags there are, of which at most 100 are given here"`

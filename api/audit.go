@@ -35,8 +35,8 @@ func (a *API) auditRoutes() []Route {
 	}
 }
 
-// auditLog is an entry in the form of earlier versions.
-type auditLog struct {
+// AuditLog is an entry in the form of earlier versions, exported as AccessToken is.
+type AuditLog struct {
 	ID           int64  `json:"id"`
 	Username     string `json:"username"`
 	Resource     string `json:"resource"`
@@ -45,13 +45,13 @@ type auditLog struct {
 	At           Time   `json:"op_time"`
 }
 
-func viewAuditLog(e metadata.AuditEntry) auditLog {
-	return auditLog{ID: e.ID, Username: e.Username, Resource: e.Resource, ResourceType: e.ResourceType, Operation: e.Operation, At: Time(e.At)}
+func viewAuditLog(e metadata.AuditEntry) AuditLog {
+	return AuditLog{ID: e.ID, Username: e.Username, Resource: e.Resource, ResourceType: e.ResourceType, Operation: e.Operation, At: Time(e.At)}
 }
 
 // auditLogExt is an entry.
 type auditLogExt struct {
-	auditLog
+	AuditLog
 	Description string `json:"operation_description"`
 	Result      bool   `json:"operation_result"`
 	Credential  string `json:"credential" doc:"through what the user was proven"`
@@ -61,7 +61,7 @@ type auditLogExt struct {
 
 func viewAuditLogExt(e metadata.AuditEntry) auditLogExt {
 	return auditLogExt{
-		auditLog: viewAuditLog(e), Description: e.Description, Result: e.Succeeded, Credential: e.Credential, Address: e.Address, RequestID: e.RequestID,
+		AuditLog: viewAuditLog(e), Description: e.Description, Result: e.Succeeded, Credential: e.Credential, Address: e.Address, RequestID: e.RequestID,
 	}
 }
 
@@ -78,10 +78,10 @@ func (a *API) listAuditLogEventTypes(*Call, struct{}) ([]auditEventType, error) 
 	return types, nil
 }
 
-func (a *API) listAuditLogs(c *Call, paging Paging) (Page[auditLog], error) {
+func (a *API) listAuditLogs(c *Call, paging Paging) (Page[AuditLog], error) {
 	visible, err := c.auditVisible()
 	if err != nil {
-		return Page[auditLog]{}, err
+		return Page[AuditLog]{}, err
 	}
 	return auditPage(c, paging, visible, viewAuditLog)
 }
@@ -94,7 +94,7 @@ func (a *API) listAuditLogExts(c *Call, paging Paging) (Page[auditLogExt], error
 	return auditPage(c, paging, visible, viewAuditLogExt)
 }
 
-func (a *API) getLogs(c *Call, paging Paging) (Page[auditLog], error) {
+func (a *API) getLogs(c *Call, paging Paging) (Page[AuditLog], error) {
 	return auditPage(c, paging, metadata.AuditQuery{Projects: []int64{c.Project.ID}}, viewAuditLog)
 }
 

@@ -24,14 +24,14 @@ func (a *API) descriptionRoutes() []Route {
 	return []Route{
 		define(Route{
 			ID: "getDescription", Tag: "description", Method: http.MethodGet, Path: "/openapi.json", Permission: permission,
-			Summary: "Describes this API by OpenAPI 3.1",
+			Summary: "Describes this API by OpenAPI 3.1", Produces: []string{contentJSON},
 		}, func(*Call, struct{}) (Raw, error) {
 			_, encoded := describe()
 			return Raw{ContentType: contentJSON, Body: encoded}, nil
 		}),
 		define(Route{
 			ID: "getDocumentation", Tag: "description", Method: http.MethodGet, Path: "/docs", Permission: permission,
-			Summary: "Describes this API on a page to read",
+			Summary: "Describes this API on a page to read", Produces: []string{"text/html"},
 		}, func(*Call, struct{}) (Raw, error) {
 			described, _ := describe()
 			var page strings.Builder
@@ -172,6 +172,12 @@ func (r Route) describe(schemas huma.Registry) *huma.Operation {
 	success := &huma.Response{Description: http.StatusText(status)}
 	if body != nil {
 		success.Content = map[string]*huma.MediaType{contentType: {Schema: schemas.Schema(body, true, r.ID+"_result")}}
+	}
+	for _, produced := range r.Produces {
+		if success.Content == nil {
+			success.Content = map[string]*huma.MediaType{}
+		}
+		success.Content[produced] = &huma.MediaType{Schema: &huma.Schema{}} // anything
 	}
 	operation.Responses[strconv.Itoa(status)] = success
 	for _, refused := range r.Statuses {

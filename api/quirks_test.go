@@ -35,13 +35,11 @@ func lists(t *testing.T, server *apitest.Server, reference string) map[string]st
 	for path, operations := range described.Paths {
 		for _, operation := range operations {
 			filled := fill.Replace(path)
-			if strings.Contains(filled, "{") {
-				continue
+			has := func(name string) bool {
+				return slices.ContainsFunc(operation.Parameters, func(p struct{ Name, In string }) bool { return p.Name == name })
 			}
-			for _, parameter := range operation.Parameters {
-				if parameter.Name == "page_size" {
-					found[operation.ID] = filled + needs[operation.ID]
-				}
+			if has("page_size") && !has("policy_id") && !strings.Contains(filled, "{") {
+				found[operation.ID] = filled + needs[operation.ID]
 			}
 		}
 	}

@@ -41,6 +41,8 @@ type Route struct {
 	InReadOnly bool
 	// Statuses are those of refusals; the one of success is that of the result's type.
 	Statuses []int
+	// Produces are the content types of a [Raw] answer; every other result has that of its type.
+	Produces []string
 
 	in, out reflect.Type
 	handle  func(c *Call) (any, error)

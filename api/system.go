@@ -56,6 +56,7 @@ func (a *API) systemRoutes() []Route {
 		}, a.getVolumes),
 		define(Route{
 			ID: "getCert", Tag: "systeminfo", Method: http.MethodGet, Path: "/systeminfo/getcert", Summary: "Returns the certificate of the authority to trust",
+			Produces:   []string{"application/octet-stream"},
 			Permission: inSystem("system-info", policy.Read), Statuses: []int{404, 500},
 		}, a.getCertificate),
 		define(Route{
@@ -111,21 +112,21 @@ type systemInfo struct {
 	BannerMessage    string `json:"banner_message"`
 	OIDCProviderName string `json:"oidc_provider_name"`
 
-	*systemDetails
+	*SystemDetails
 }
 
-// systemDetails are for callers who have logged in.
-type systemDetails struct {
-	CurrentTime                Time   `json:"current_time"`
-	RegistryURL                string `json:"registry_url" doc:"host and port, without a scheme"`
-	ExternalURL                string `json:"external_url"`
-	HarborVersion              string `json:"harbor_version" doc:"of the API that this is compatible with"`
-	BerthVersion               string `json:"berth_version"`
-	ProjectCreationRestriction string `json:"project_creation_restriction"`
-	HasCARoot                  bool   `json:"has_ca_root"`
-	StorageProviderName        string `json:"registry_storage_provider_name"`
-	ReadOnly                   bool   `json:"read_only"`
-	NotificationEnable         bool   `json:"notification_enable"`
+// SystemDetails are for callers who have logged in; exported as AccessToken is.
+type SystemDetails struct {
+	CurrentTime                Time   `json:"current_time" required:"false"`
+	RegistryURL                string `json:"registry_url" required:"false" doc:"host and port, without a scheme"`
+	ExternalURL                string `json:"external_url" required:"false"`
+	HarborVersion              string `json:"harbor_version" required:"false" doc:"of the API that this is compatible with"`
+	BerthVersion               string `json:"berth_version" required:"false"`
+	ProjectCreationRestriction string `json:"project_creation_restriction" required:"false"`
+	HasCARoot                  bool   `json:"has_ca_root" required:"false"`
+	StorageProviderName        string `json:"registry_storage_provider_name" required:"false"`
+	ReadOnly                   bool   `json:"read_only" required:"false"`
+	NotificationEnable         bool   `json:"notification_enable" required:"false"`
 }
 
 func (a *API) getSystemInfo(c *Call, _ struct{}) (systemInfo, error) {
@@ -146,7 +147,7 @@ func (a *API) getSystemInfo(c *Call, _ struct{}) (systemInfo, error) {
 		return systemInfo{}, err
 	}
 	base := a.options.Base(c.Request)
-	answer.systemDetails = &systemDetails{
+	answer.SystemDetails = &SystemDetails{
 		CurrentTime: Time(time.Now()), RegistryURL: base, ExternalURL: base, HarborVersion: harborVersion, BerthVersion: a.options.System.Version,
 		ProjectCreationRestriction: values.Text(setting.ProjectCreationRestriction), HasCARoot: certificate != nil,
 		StorageProviderName: a.options.System.StorageName, ReadOnly: values.On(setting.ReadOnly), NotificationEnable: values.On(setting.NotificationEnable),

@@ -26,6 +26,8 @@ type harbor struct {
 	*client.HarborAPI
 	t      *testing.T
 	server *apitest.Server
+	// described judges what the server answers.
+	described *described
 
 	mu    sync.Mutex
 	asked map[string]bool
@@ -33,7 +35,7 @@ type harbor struct {
 
 func newHarbor(t *testing.T, server *apitest.Server) *harbor {
 	t.Helper()
-	h := &harbor{t: t, server: server, asked: map[string]bool{}}
+	h := &harbor{t: t, server: server, asked: map[string]bool{}, described: describe(t, server)}
 	h.HarborAPI = h.as("admin", apitest.AdminPassword)
 	return h
 }
@@ -46,23 +48,27 @@ func (h *harbor) as(name, password string) *client.HarborAPI {
 	return client.New(client.Config{URL: base, Transport: h, AuthInfo: httptransport.BasicAuth(name, password)})
 }
 
-// RoundTrip notes which operation is asked for, and whether what has been done is told by an event.
+// RoundTrip notes which operation is asked for, whether what has been done is told by an event, and whether the answer is described.
 func (h *harbor) RoundTrip(r *http.Request) (*http.Response, error) {
 	route := h.server.API.RouteOf(r)
 	h.mu.Lock()
 	h.asked[route] = true
 	h.mu.Unlock()
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || slices.Contains(silent, route) {
-		return http.DefaultTransport.RoundTrip(r)
-	}
 	who, _, _ := r.BasicAuth()
-	before := h.lastActOf(who)
+	acts := r.Method != http.MethodGet && r.Method != http.MethodHead && !slices.Contains(silent, route)
+	before := int64(0)
+	if acts {
+		before = h.lastActOf(who)
+	}
 	response, err := http.DefaultTransport.RoundTrip(r)
-	if err == nil && response.StatusCode < http.StatusMultipleChoices {
+	if err != nil {
+		return nil, err
+	}
+	if acts && response.StatusCode < http.StatusMultipleChoices {
 		told := func() bool { return h.lastActOf(who) > before }
 		require.Eventually(h.t, told, time.Minute, 10*time.Millisecond, "%s %s (%s) has changed something and told nobody", r.Method, r.URL.Path, route)
 	}
-	return response, err
+	return response, h.described.judge(r, response)
 }
 
 // lastActOf is the id of the event that tells of what somebody has done last.
@@ -157,6 +163,7 @@ func TestContract(t *testing.T) {
 				part.run(h)
 			})
 		}
+		require.Empty(t, h.described.faults, "answers that the description does not have")
 		for _, route := range server.API.Routes() {
 			if !h.asked[route.ID] && !slices.Contains(own, route.ID) {
 				t.Errorf("%s %s (%s) was not asked for", route.Method, route.Path, route.ID)
