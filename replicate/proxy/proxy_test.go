@@ -279,3 +279,25 @@ func TestEvicting_deletesWhatWasPulledTheLongestAgo(t *testing.T) {
 	require.Equal(t, []int{0, 2, 4}, has())
 	require.Empty(t, run(time.Nanosecond), "there is room now")
 }
+
+func TestPull_tokensOfUpstreamAreKept(t *testing.T) {
+	u := newUpstream(t)
+	pushed := u.push("team/app", "v1", 1000, 2000, 3000)
+	u.set(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/token":
+			_, _ = w.Write([]byte(`{"token":"good","expires_in":300}`))
+			return true
+		case r.Header.Get("Authorization") != "Bearer good":
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="far",scope="repository:team/app:pull"`, r.Host))
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		return false
+	}, nil)
+	g := newGateway(t, u, setup{options: impatient})
+	for range 3 {
+		require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed), "%s", g.log)
+	}
+	require.Equal(t, 1, u.count(http.MethodGet, "/token"))
+}
