@@ -173,8 +173,7 @@ func TestPull_wrongBytesReachNobody(t *testing.T) {
 	g := newGateway(t, u, setup{})
 	for _, blob := range pushed.blobs() {
 		a := g.do(t.Context(), http.MethodGet, blobPath("cache/team/app", blob))
-		require.Error(t, a.err, "the connection breaks, so that nobody takes it for the whole")
-		require.Less(t, len(a.body), len(blob))
+		require.True(t, a.err != nil && len(a.body) < len(blob) || a.StatusCode == 503, "the connection breaks, so that nobody takes it for the whole: %+v", a.Response)
 	}
 	require.Contains(t, g.log.String(), "sent 1048576 bytes with the digest")
 	for _, blob := range pushed.blobs() {
