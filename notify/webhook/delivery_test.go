@@ -37,13 +37,13 @@ func TestDelivery_orderIsKeptUnderFailures(t *testing.T) {
 		})
 		policy := r.tell(t, "ordered", webhook.WantedTarget{Type: "http", Address: to.URL})
 		var sent []event.Event
-		for n := range 20 {
+		for n := range 12 {
 			sent = append(sent, pushed(strconv.Itoa(n)))
 		}
 		r.happen(t, sent...)
 		var tags []string
 		seen := map[string]bool{}
-		for range 60 {
+		for range 36 {
 			c := to.next(t)
 			if !seen[c.tag(t)] {
 				seen[c.tag(t)] = true
@@ -53,8 +53,8 @@ func TestDelivery_orderIsKeptUnderFailures(t *testing.T) {
 		for n, tag := range tags {
 			require.Equal(t, strconv.Itoa(n), tag)
 		}
-		executions := r.ended(t, policy, 20)
-		require.Len(t, taken, 20)
+		executions := r.ended(t, policy, 12)
+		require.Len(t, taken, 12)
 		for _, e := range executions {
 			require.Equal(t, metadata.StatusSuccess, e.Status)
 		}
@@ -122,7 +122,7 @@ func TestDelivery_hangingReceiversHoldUpNobody(t *testing.T) {
 	r.tell(t, "stuck", webhook.WantedTarget{Type: "http", Address: stuck.URL})
 	r.tell(t, "well", webhook.WantedTarget{Type: "http", Address: well.URL})
 	var sent []event.Event
-	for n := range 100 {
+	for n := range 40 {
 		e := pushed(strconv.Itoa(n))
 		e.Repository = "library/app" + strconv.Itoa(n)
 		sent = append(sent, e)
