@@ -169,6 +169,9 @@ func TestDelivery_redirects(t *testing.T) {
 	executions := r.ended(t, policy, 1)
 	require.Equal(t, metadata.StatusError, executions[0].Status)
 	require.Contains(t, executions[0].Message, "not allowed by the operator")
+	tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[0].ID)
+	require.NoError(t, err)
+	require.Equal(t, 1, tasks[0].Attempts)
 }
 
 // TestDelivery_whoIsTold has webhooks that are not for the event, or switched off, and one for all projects.
