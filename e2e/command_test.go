@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -186,4 +188,29 @@ func TestCommands_scripts(t *testing.T) {
 		require.NotContains(t, said, `"level"`, "people read it, not a collector of logs")
 		require.NotContains(t, said, callerPassword, c.words)
 	}
+}
+
+// TestCommands_webhook adds a webhook for all projects, tries it, and has it told of a push.
+func TestCommands_webhook(t *testing.T) {
+	calls := make(chan http.Header, 9)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls <- r.Header
+		_, _ = w.Write([]byte("thanks"))
+	}))
+	defer receiver.Close()
+	gateway := harness.Start(t, harness.Directory(t))
+	o := newOperator(t, gateway)
+	o.logIn("admin", harness.AdminPassword)
+	require.Equal(t, "Added the webhook ci.\n", o.run("very secret\n", "webhook", "add", "ci", receiver.URL, "--event", "PUSH_ARTIFACT", "--with-secret"))
+	require.Contains(t, o.run("", "webhook", "list"), receiver.URL)
+	require.NotContains(t, o.run("", "webhook", "list", "--output", "json"), "very secret")
+	require.Contains(t, o.run("", "webhook", "test", "ci"), "thanks")
+	require.NotEmpty(t, (<-calls).Get("X-Berth-Signature"))
+	require.NoError(t, gateway.Admin().Push(t.Context(), "library/told", "v1", harness.NewImage(1)))
+	require.Equal(t, "PUSH_ARTIFACT", (<-calls).Get("X-Berth-Event"))
+	require.Eventually(t, func() bool { return strings.Contains(o.run("", "webhook", "deliveries", "ci"), "Success") }, time.Minute, 100*time.Millisecond)
+	o.exits(3, "", "webhook", "delete", "other")
+	o.exits(2, "", "webhook", "add", "bad", "ftp://example.com")
+	o.run("", "webhook", "delete", "ci")
+	require.NotContains(t, o.run("", "webhook", "list"), "ci")
 }

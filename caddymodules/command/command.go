@@ -58,6 +58,7 @@ var groups = []group{
 	{"audit", "Shows and purges the audit log", auditCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"job", "Shows, stops and pauses work in the background", jobCommands},
+	{"webhook", "Adds, lists, tries and deletes webhooks", webhookCommands},
 	{"config", "Reads and changes the configuration, exports and imports the whole", configCommands},
 }
 
