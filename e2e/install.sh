@@ -95,5 +95,6 @@ go_program regctl github.com/regclient/regclient/cmd/regctl@v0.11.7
 go_source crictl sigs.k8s.io/cri-tools@v1.30.0 ./cmd/crictl
 go_program minio github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 go_program registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
+go_program toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0
 go_program cosign github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 go_program helm helm.sh/helm/v4/cmd/helm@v4.3.1

@@ -71,7 +71,9 @@ func (r replicating) policy(name string, special map[string]any) int64 {
 	return idOf(r.T, r.call(http.MethodPost, "/replication/policies", http.StatusCreated, wanted, nil))
 }
 
-func filter(kind string, value any) map[string]any { return map[string]any{"type": kind, "value": value} }
+func filter(kind string, value any) map[string]any {
+	return map[string]any{"type": kind, "value": value}
+}
 
 // replicated is what the API tells of an execution, and of its tasks.
 type replicated struct {
