@@ -56,6 +56,8 @@ var groups = []group{
 	{"quota", "Shows and sets how much projects may store", quotaCommands},
 	{"artifact", "Lists, shows, tags, copies and deletes what is stored", artifactCommands},
 	{"audit", "Shows and purges the audit log", auditCommands},
+	{"registry", "Tells of registries elsewhere, to copy to and from", registryCommands},
+	{"replication", "Executes replication policies, and follows them", replicationCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"job", "Shows, stops and pauses work in the background", jobCommands},
 	{"webhook", "Adds, lists, tries and deletes webhooks", webhookCommands},
