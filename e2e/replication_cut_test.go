@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -58,18 +57,6 @@ func (l severable) cut() {
 	l.post("/proxies/link", map[string]any{"enabled": true})
 }
 
-// cutSize is how much is copied over a link that is cut, in bytes: BERTH_CUT_SIZE, or a quarter of fullSize, which takes a minute or two.
-func cutSize(t *testing.T) int64 {
-	t.Helper()
-	text := os.Getenv("BERTH_CUT_SIZE")
-	if text == "" {
-		return fullSize / 4
-	}
-	size, err := strconv.ParseInt(text, 10, 64)
-	require.NoError(t, err, "BERTH_CUT_SIZE")
-	return size
-}
-
 // stored is the size of all files below a directory.
 func stored(t *testing.T, directory string) (sum int64) {
 	t.Helper()
@@ -89,18 +76,10 @@ func stored(t *testing.T, directory string) (sum int64) {
 	return sum
 }
 
-// The size at which the link is cut fullCuts times; at others it is cut as often for each byte.
-const (
-	fullSize = int64(2 << 30)
-	fullCuts = 50
-)
-
-// TestReplication_linkIsCut copies over a link that is cut again and again, at random places: all arrives, and little of it is sent
+// TestReplication_linkIsCut copies 2 GiB over a link that is cut 50 times, at random places: all arrives, and little of it is sent
 // twice.
 func TestReplication_linkIsCut(t *testing.T) {
-	const layers = 4
-	size := cutSize(t)
-	cuts := size * fullCuts / fullSize
+	const size, layers, cuts = int64(2 << 30), 4, int64(50)
 	elsewhere := harness.Directory(t)
 	near, far := harness.Start(t, harness.Directory(t)), harness.Start(t, elsewhere)
 	r, here, there := replicating{t, near}, near.Admin(), far.Admin()

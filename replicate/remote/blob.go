@@ -100,7 +100,8 @@ func (r *Registry) MountBlob(ctx context.Context, repository, from string, diges
 	return false, expect(response, act, http.StatusAccepted)
 }
 
-// The sizes of the chunks of an upload: they shrink when connections break, so that little is sent again, and grow when they hold.
+// The sizes of the chunks of an upload: they are small after a connection broke, so that little is sent again, and grow by a quarter while
+// connections hold: what is on its way when one breaks is lost, and buffers on the way hold more than one would think.
 const (
 	firstChunk    = 64 << 20
 	smallestChunk = 1 << 20
@@ -132,7 +133,7 @@ func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.De
 	resumed, err := Persist(ctx, func() int64 { return u.offset }, func(ctx context.Context) error {
 		err := u.advance(ctx)
 		if err != nil {
-			u.chunk = max(u.chunk/2, smallestChunk)
+			u.chunk = smallestChunk
 		}
 		return err
 	})
@@ -217,7 +218,7 @@ func (u *upload) advance(ctx context.Context) error {
 		if err := u.send(ctx, content); err != nil {
 			return err
 		}
-		u.chunk = min(2*u.chunk, largestChunk)
+		u.chunk = min(u.chunk+u.chunk/4, largestChunk)
 	}
 	return u.finish(ctx)
 }
