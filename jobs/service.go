@@ -174,9 +174,6 @@ func (j *Jobs) StopTask(ctx context.Context, actor event.Actor, id int64) error 
 		if err != nil {
 			return fmt.Errorf("task %d: %w", id, err)
 		}
-		if !task.EndedAt.IsZero() {
-			return nil
-		}
 		if err := tx.StopTask(ctx, id); err != nil {
 			return err
 		}
@@ -254,7 +251,9 @@ func (j *Jobs) StopRunning(ctx context.Context, actor event.Actor) error {
 			return err
 		}
 	}
-	return nil
+	return j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return appendEvent(ctx, tx, actor, event.JobStopped, AllQueues)
+	})
 }
 
 func appendEvent(ctx context.Context, tx *metadata.Tx, actor event.Actor, kind event.Kind, subject string) error {
