@@ -83,8 +83,8 @@ func (h *harbor) lastActOf(name string) (last int64) {
 	return last
 }
 
-// silent are the routes that change nothing and are no GET.
-var silent = []string{"pingLdap", "pingOIDC", "pingRegistry"}
+// silent are the routes that are no GET and change nothing here: what is asked to stop has ended.
+var silent = []string{"pingLdap", "pingOIDC", "pingRegistry", "stopRunningJob"}
 
 // ok returns the result of an operation that has to succeed.
 func ok[T any](h *harbor) func(T, error) T {
