@@ -85,8 +85,8 @@ type worker struct {
 	JobID     string `json:"job_id"`
 	JobName   string `json:"job_name"`
 	CheckIn   string `json:"check_in" doc:"what the task has come to so far"`
-	StartAt   *Time  `json:"start_at"`
-	CheckinAt *Time  `json:"checkin_at"`
+	StartAt   *Time  `json:"start_at" nullable:"true"`
+	CheckinAt *Time  `json:"checkin_at" nullable:"true"`
 }
 
 // jobQueue is what waits of one kind of work.
