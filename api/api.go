@@ -61,8 +61,8 @@ type Options struct {
 	Sessions *session.Sessions
 	// OIDC logs people in through a provider.
 	OIDC *oidc.People
-	// Purges delete old entries of the audit log, Collections collect garbage.
-	Purges, Collections *jobs.Recurring
+	// Purges delete old entries of the audit log, Collections collect garbage, Verifications compare the storage with the database.
+	Purges, Collections, Verifications *jobs.Recurring
 	// Retentions are the rules which artifacts of projects are kept.
 	Retentions *retain.Policies
 	// Jobs are the work in the background of all kinds.

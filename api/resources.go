@@ -25,6 +25,7 @@ func (a *API) resources() [][]Route {
 		a.retentionRoutes(),
 		a.deletionRoutes(),
 		a.jobRoutes(),
+		a.storageRoutes(),
 		a.oidcRoutes(),
 		a.userRoutes(),
 		a.userGroupRoutes(),

@@ -35,6 +35,7 @@ func (s *services) openJobs(ctx context.Context, settings settings, store *metad
 		s.sender.Delivering(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
 		proxy.Evicting(store, content, proxy.DefaultSettled),
+		registry.Verifying(content),
 	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
 	metrics.watch(s.jobs)
 	s.onClose(func() error {

@@ -218,8 +218,9 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	s.api = api.New(api.Options{
 		Store: store, Registry: content, Policy: authorizer, Login: login, Settings: configuration, Sessions: sessions, OIDC: people,
 		System: s.system, Jobs: s.jobs, Purges: s.jobs.Recurring(audit.PurgeKind), Collections: s.jobs.Recurring(registry.CollectionKind),
-		Retentions: retain.New(store, s.jobs),
-		Registries: s.registries, Replication: s.replication, Webhooks: s.webhooks,
+		Verifications: s.jobs.Recurring(registry.VerificationKind),
+		Retentions:    retain.New(store, s.jobs),
+		Registries:    s.registries, Replication: s.replication, Webhooks: s.webhooks,
 		Users: users, Groups: groups, LDAP: company,
 		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed, CacheCreated: cacheCreated(retain.New(store, s.jobs))}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),

@@ -39,7 +39,7 @@ func TestStatements_useIndexes(t *testing.T) {
 	// Counted and listed whole: uploads in progress and keys, and the
 	// events that the few followers have read, from the first on, up to a number.
 	walked := map[string]bool{
-		"uploads in progress": true, "signing keys": true, "delete events that all have read": true, "used by all projects": true, "stored": true,
+		"uploads in progress": true, "signing keys": true, "delete events that all have read": true, "used by all projects": true, "stored": true, "named bytes": true, "kept for deletions": true, "count tombstones": true,
 		// Few: what waits and what runs, by partial indexes, and the queues and pools that there are.
 		"waiting tasks": true, "running tasks": true, "paused queues": true, "pools": true, "delete old pools": true,
 	}

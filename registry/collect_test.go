@@ -288,13 +288,19 @@ func TestCollectGarbage_finishedTwice(t *testing.T) {
 // run runs a collection as a job and returns its log.
 func (h *house) run(r *registry.Registry, p registry.CollectionParameters) string {
 	h.t.Helper()
+	return h.work(r, registry.CollectionKind, p)
+}
+
+// work runs work of a kind and returns its log.
+func (h *house) work(r *registry.Registry, kind string, p any) string {
+	h.t.Helper()
 	work := jobs.New(jobs.Options{
 		Store: h.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: []jobs.Kind{registry.Collecting(r, everything)},
+		Kinds: []jobs.Kind{registry.Collecting(r, everything), registry.Verifying(r)},
 	})
 	defer func() { require.NoError(h.t, work.Close()) }()
 	h.clock.advance(time.Second)
-	execution, err := work.Submit(ctx, jobs.Submission{Kind: registry.CollectionKind, Cause: jobs.CauseManual, Parameters: p})
+	execution, err := work.Submit(ctx, jobs.Submission{Kind: kind, Cause: jobs.CauseManual, Parameters: p})
 	require.NoError(h.t, err)
 	require.Eventually(h.t, func() bool {
 		execution, err = h.store.Execution(ctx, execution.ID)

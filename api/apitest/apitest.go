@@ -173,7 +173,7 @@ func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.S
 	})})
 	s.Jobs = jobs.New(jobs.Options{
 		Store: s.Store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
-		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), sender.Delivering(), registry.Collecting(s.Registry, registry.DefaultCollectGrace)}, slices.Concat(s.Replication.Kinds(), retain.Retaining(s.Store, s.Registry))...),
+		Kinds: append([]jobs.Kind{audit.Purging(s.Store), s.Registries.Checking(), sender.Delivering(), registry.Collecting(s.Registry, registry.DefaultCollectGrace), registry.Verifying(s.Registry)}, slices.Concat(s.Replication.Kinds(), retain.Retaining(s.Store, s.Registry))...),
 	})
 	s.Replication.Bind(s.Jobs)
 	options.Replication = s.Replication
@@ -181,6 +181,7 @@ func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.S
 	options.Jobs = s.Jobs
 	options.Retentions = retain.New(s.Store, s.Jobs)
 	options.Purges, options.Collections = s.Jobs.Recurring(audit.PurgeKind), s.Jobs.Recurring(registry.CollectionKind)
+	options.Verifications = s.Jobs.Recurring(registry.VerificationKind)
 }
 
 // FollowWebhooks has webhooks told of events until the test ends, as a running registry does.

@@ -122,7 +122,8 @@ func to[T any](value T) *T { return &value }
 
 // own are routes that Harbor's client does not know.
 var own = []string{
-	"listDeletions", "restoreDeletion", "purgeDeletion",
+	"getStorageUsage", "createStorageVerification", "listStorageVerifications", "getStorageVerification", "stopStorageVerification",
+	"getStorageVerificationLog", "listDeletions", "restoreDeletion", "purgeDeletion",
 	"getDescription", "getDocumentation", "deleteCurrentUserSessions", "setUserDisabled", "retryReplication",
 	"getJob", "listExecutions", "stopExecution", "listTasks",
 	"listCurrentUserTokens", "createCurrentUserToken", "revokeCurrentUserToken", "listUserTokens", "revokeUserToken",

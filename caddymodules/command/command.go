@@ -58,6 +58,7 @@ var groups = []group{
 	{"audit", "Shows and purges the audit log", auditCommands},
 	{"registry", "Tells of registries elsewhere, to copy to and from", registryCommands},
 	{"replication", "Executes replication policies, and follows them", replicationCommands},
+	{"storage", "Shows what is stored, and verifies it", storageCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"job", "Shows, stops and pauses work in the background", jobCommands},
 	{"webhook", "Adds, lists, tries and deletes webhooks", webhookCommands},
