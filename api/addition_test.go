@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -99,16 +100,20 @@ func TestAdditions_hostile(t *testing.T) {
 		m.Layers = []oci.Descriptor{server.Blob(t, "library/"+repository, "application/vnd.cncf.helm.chart.content.v1.tar+gzip", archive)}
 		server.Push(t, "library/"+repository, oci.MediaTypeImageManifest, m, "v1")
 	}
-	var bomb bytes.Buffer
-	compressed, err := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)
-	require.NoError(t, err)
-	zeros := make([]byte, 1<<20)
-	copy(zeros, "x/big\x00")
-	for range 300 {
-		_, err := compressed.Write(zeros)
+	// Members of gzip follow each other: one of a MiB, again and again.
+	member := func(content []byte) []byte {
+		var compressed bytes.Buffer
+		writer := gzip.NewWriter(&compressed)
+		_, err := writer.Write(content)
 		require.NoError(t, err)
+		require.NoError(t, writer.Close())
+		return compressed.Bytes()
 	}
-	require.NoError(t, compressed.Close())
+	var header bytes.Buffer
+	require.NoError(t, tar.NewWriter(&header).WriteHeader(&tar.Header{Name: "web/big", Mode: 0o644, Size: 300 << 20}))
+	var bomb bytes.Buffer
+	bomb.Write(member(header.Bytes()))
+	bomb.Write(bytes.Repeat(member(make([]byte, 1<<20)), 300))
 	chart("bomb", bomb.Bytes())
 	refused("bomb", "values.yaml", http.StatusBadRequest)
 	chart("huge", apitest.Archive(t, map[string]string{"web/values.yaml": strings.Repeat("x", 5<<20)}))
