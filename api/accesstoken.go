@@ -96,7 +96,8 @@ type madeAccessToken struct {
 
 func (a *API) createOwnToken(c *Call, in struct {
 	Token newAccessToken `body:""`
-}) (CreatedAs[madeAccessToken], error) {
+},
+) (CreatedAs[madeAccessToken], error) {
 	if err := c.ownTokens(policy.Create); err != nil {
 		return CreatedAs[madeAccessToken]{}, err
 	}
@@ -136,7 +137,8 @@ func (p userPath) owner(c *Call, action policy.Action) (metadata.User, error) {
 func (a *API) listUserTokens(c *Call, in struct {
 	Paging
 	userPath
-}) (Page[AccessToken], error) {
+},
+) (Page[AccessToken], error) {
 	user, err := in.owner(c, policy.List)
 	if err != nil {
 		return Page[AccessToken]{}, err
@@ -147,7 +149,8 @@ func (a *API) listUserTokens(c *Call, in struct {
 func (a *API) revokeUserToken(c *Call, in struct {
 	userPath
 	accessTokenPath
-}) (None, error) {
+},
+) (None, error) {
 	user, err := in.owner(c, policy.Delete)
 	if err != nil {
 		return None{}, err
@@ -163,7 +166,8 @@ type cliSecret struct {
 func (a *API) setCLISecret(c *Call, in struct {
 	userPath
 	Secret cliSecret `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	user, err := in.owner(c, policy.Update)
 	if err != nil {
 		return None{}, err

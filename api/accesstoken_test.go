@@ -160,10 +160,14 @@ func TestAccessTokens_refused(t *testing.T) {
 	s := apitest.Start(t, "sqlite")
 	admin := s.Admin()
 	for _, body := range []any{
-		map[string]any{}, map[string]any{"name": "", "scopes": []string{"pull"}}, map[string]any{"name": "a"},
-		map[string]any{"name": "a", "scopes": []string{"invented"}}, map[string]any{"name": "a\nb", "scopes": []string{"pull"}},
+		map[string]any{},
+		map[string]any{"name": "", "scopes": []string{"pull"}},
+		map[string]any{"name": "a"},
+		map[string]any{"name": "a", "scopes": []string{"invented"}},
+		map[string]any{"name": "a\nb", "scopes": []string{"pull"}},
 		map[string]any{"name": strings.Repeat("a", 129), "scopes": []string{"pull"}},
-		map[string]any{"name": "a", "scopes": []string{"pull"}, "duration": -1}, map[string]any{"name": "a", "scopes": []string{"pull"}, "duration": 366},
+		map[string]any{"name": "a", "scopes": []string{"pull"}, "duration": -1},
+		map[string]any{"name": "a", "scopes": []string{"pull"}, "duration": 366},
 		map[string]any{"name": "a", "scopes": []string{"pull"}, "projects": []string{""}},
 		map[string]any{"name": "a", "scopes": []string{"pull"}, "projects": make([]string, 51)},
 		map[string]any{"name": "a", "scopes": []string{"pull", "pull", "pull", "pull", "pull", "pull", "pull"}},

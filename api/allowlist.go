@@ -28,6 +28,7 @@ func (a *API) getSystemAllowlist(c *Call, _ struct{}) (cveAllowlist, error) {
 
 func (a *API) putSystemAllowlist(c *Call, in struct {
 	Body allowlistBody `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	return None{}, a.options.Projects.SetRegistryAllowlist(c.Context(), c.actor(), *in.Body.list())
 }

@@ -442,7 +442,8 @@ type icon struct {
 
 func (a *API) getIcon(c *Call, in struct {
 	Digest string `path:"digest"`
-}) (icon, error) {
+},
+) (icon, error) {
 	digest, err := oci.ParseDigest(in.Digest)
 	if err != nil {
 		return icon{}, err

@@ -56,7 +56,7 @@ func TestJobs_fromQueueToLog(t *testing.T) {
 		}, time.Minute, 10*time.Millisecond)
 		require.NotEmpty(t, task.StartTime)
 		log := admin.Must(t, http.StatusOK, http.MethodGet, taskPath+"/log", nil)
-		require.Contains(t, string(log.Body), "dry run")
+		require.Contains(t, log.Body, "dry run")
 		require.Contains(t, log.Header.Get("Content-Type"), "text/plain")
 
 		admin.Must(t, http.StatusOK, http.MethodPut, fmt.Sprintf("/jobservice/executions/%d", executions[0].ID), nil)

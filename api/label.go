@@ -140,7 +140,8 @@ type labelBody struct {
 
 func (a *API) createLabel(c *Call, in struct {
 	Body labelBody `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	if in.Body.Scope == "" {
 		in.Body.Scope = "none"
 	}

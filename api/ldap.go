@@ -54,7 +54,8 @@ type pinged struct {
 
 func (a *API) pingLDAP(c *Call, in struct {
 	Configuration *ldapConfiguration `body:"optional"`
-}) (pinged, error) {
+},
+) (pinged, error) {
 	var err error
 	if given := in.Configuration; given == nil {
 		err = a.options.LDAP.Ping(c.Context())
@@ -79,7 +80,8 @@ type ldapUser struct {
 
 func (a *API) searchLDAPUsers(c *Call, in struct {
 	Name string `query:"username" doc:"part of the name"`
-}) ([]ldapUser, error) {
+},
+) ([]ldapUser, error) {
 	people, err := a.options.LDAP.Users(c.Context(), in.Name)
 	users := make([]ldapUser, 0, len(people))
 	for _, person := range people {
@@ -91,7 +93,8 @@ func (a *API) searchLDAPUsers(c *Call, in struct {
 func (a *API) searchLDAPGroups(c *Call, in struct {
 	Name string `query:"groupname" doc:"part of the name"`
 	DN   string `query:"groupdn" doc:"distinguished name of the one group"`
-}) ([]userGroup, error) {
+},
+) ([]userGroup, error) {
 	found, err := a.options.LDAP.Groups(c.Context(), in.Name, in.DN)
 	groups := make([]userGroup, 0, len(found))
 	for _, group := range found {
@@ -129,7 +132,8 @@ func (imported) describe() (int, string, reflect.Type) { return http.StatusOK, "
 
 func (a *API) importLDAPUsers(c *Call, in struct {
 	People ldapImport `body:""`
-}) (imported, error) {
+},
+) (imported, error) {
 	if len(in.People.Names) == 0 || len(in.People.Names) > maxImported {
 		return nil, fault.New(fault.Invalid, "ldap_uid_list must have 1 to %d names", maxImported)
 	}

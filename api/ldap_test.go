@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -165,9 +166,7 @@ func TestLDAP_pingWithPostedConfiguration(t *testing.T) {
 			"ldap_url": directory.URL, "ldap_base_dn": ldaptest.BaseDN, "ldap_uid": "uid", "ldap_scope": 2, "ldap_search_dn": ldaptest.ReaderDN,
 			"ldap_search_password": ldaptest.ReaderPassword, "ldap_connection_timeout": 2, "ldap_verify_cert": true,
 		}
-		for key, value := range changes {
-			body[key] = value
-		}
+		maps.Copy(body, changes)
 		answer := admin.Must(t, http.StatusOK, http.MethodPost, "/ldap/ping", body).Body
 		require.NotContains(t, answer, ldaptest.ReaderPassword)
 		require.NotContains(t, answer, "Secret-search1")

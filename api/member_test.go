@@ -56,9 +56,14 @@ func TestMembers(t *testing.T) {
 			requireRefusal(t, alice.Do(t, http.MethodPost, all, object{"role_id": role, "member_user": object{"username": "eve"}}), 400, "BAD_REQUEST")
 		}
 		for _, body := range []any{
-			"", object{"role_id": 1}, object{"role_id": 1, "member_user": object{"username": "nobody"}}, object{"role_id": 1, "member_user": object{"user_id": 4711}},
-			object{"role_id": 1, "member_user": object{"username": "a\x00"}}, object{"role_id": 1, "member_group": object{"id": 4711}},
-			object{"role_id": 1, "member_group": object{"group_name": "x"}}, object{"role_id": 1, "member_group": object{"group_name": "x\x00", "group_type": 3}},
+			"",
+			object{"role_id": 1},
+			object{"role_id": 1, "member_user": object{"username": "nobody"}},
+			object{"role_id": 1, "member_user": object{"user_id": 4711}},
+			object{"role_id": 1, "member_user": object{"username": "a\x00"}},
+			object{"role_id": 1, "member_group": object{"id": 4711}},
+			object{"role_id": 1, "member_group": object{"group_name": "x"}},
+			object{"role_id": 1, "member_group": object{"group_name": "x\x00", "group_type": 3}},
 		} {
 			requireRefusal(t, alice.Do(t, http.MethodPost, all, body), 400, "BAD_REQUEST")
 		}
@@ -96,8 +101,14 @@ func TestLabels(t *testing.T) {
 		requireRefusal(t, eve.Do(t, http.MethodPost, "/labels", object{"name": "x", "scope": "p", "project_id": 4711}), 403, "FORBIDDEN")
 		requireRefusal(t, server.Anonymous().Do(t, http.MethodPost, "/labels", object{"name": "x", "scope": "g"}), 401, "UNAUTHORIZED")
 		for _, bad := range []any{
-			"", object{"scope": "g"}, object{"name": "x"}, object{"name": "x", "scope": "q"}, object{"name": "x", "scope": "p"}, object{"name": "x\x00", "scope": "g"},
-			object{"name": strings.Repeat("x", 129), "scope": "g"}, object{"name": "x", "scope": "g", "description": "\x00"},
+			"",
+			object{"scope": "g"},
+			object{"name": "x"},
+			object{"name": "x", "scope": "q"},
+			object{"name": "x", "scope": "p"},
+			object{"name": "x\x00", "scope": "g"},
+			object{"name": strings.Repeat("x", 129), "scope": "g"},
+			object{"name": "x", "scope": "g", "description": "\x00"},
 		} {
 			requireRefusal(t, admin.Do(t, http.MethodPost, "/labels", bad), 400, "BAD_REQUEST")
 		}
@@ -186,7 +197,9 @@ func TestImmutableRules(t *testing.T) {
 			return o
 		}
 		for _, bad := range []any{
-			"", object{}, rule("[", "b"), rule("a", ""), rule("a", strings.Repeat("x", 2000)), rule("a\x00", "b"),
+			"",
+			object{},
+			rule("[", "b"), rule("a", ""), rule("a", strings.Repeat("x", 2000)), rule("a\x00", "b"),
 			broken(func(o object) { o["action"] = "retain" }), broken(func(o object) { o["template"] = "x" }),
 			broken(func(o object) { delete(o, "tag_selectors") }), broken(func(o object) { o["tag_selectors"] = []object{{"decoration": "near", "pattern": "a"}} }),
 			broken(func(o object) {

@@ -188,9 +188,9 @@ func (a *API) logoutOIDC(c *Call) error {
 
 // keep gives the browser a cookie for its way through a login, or takes it away when the age is negative.
 func (c *Call) keep(name, value string, age int) {
-	cookie := c.api.cookie(c.Request, name, value)
+	cookie := c.api.cookie(c.Request, name, value) //nolint:gosec // has what it needs
 	cookie.Path, cookie.MaxAge = oidcPath, age
-	http.SetCookie(c.writer, cookie) //nolint:gosec // made by API.cookie
+	http.SetCookie(c.writer, cookie)
 }
 
 // ownPath returns the path that is to be visited after a login when it is one of this server, else that of its first page.

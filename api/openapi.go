@@ -166,7 +166,7 @@ func (r Route) describe(schemas huma.Registry) *huma.Operation {
 		}
 	}
 	status, contentType, body := http.StatusOK, contentJSON, r.out
-	if described, ok := reflect.Zero(r.out).Interface().(result); ok {
+	if described, ok := reflect.TypeAssert[result](reflect.Zero(r.out)); ok {
 		status, contentType, body = described.describe()
 	}
 	success := &huma.Response{Description: http.StatusText(status)}

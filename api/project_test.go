@@ -146,9 +146,14 @@ func TestProjects_hostile(t *testing.T) {
 		}
 		admin.Must(t, 201, http.MethodPost, "/projects", object{"project_name": strings.Repeat("a", 255)})
 		for _, body := range []any{
-			"", "{", "[]", object{"project_name": "x", "registry_id": 3}, object{"project_name": "x", "storage_limit": 0}, object{"project_name": "x", "storage_limit": -2},
-			object{"project_name": "x", "metadata": object{"public": "maybe"}}, object{"project_name": "x", "metadata": object{"severity": "dire"}},
-			object{"project_name": "x", "metadata": object{"proxy_speed_kb": "fast"}}, object{"project_name": "x", "metadata": object{"proxy_cache_filter_kind": "a\x00"}},
+			"", "{", "[]",
+			object{"project_name": "x", "registry_id": 3},
+			object{"project_name": "x", "storage_limit": 0},
+			object{"project_name": "x", "storage_limit": -2},
+			object{"project_name": "x", "metadata": object{"public": "maybe"}},
+			object{"project_name": "x", "metadata": object{"severity": "dire"}},
+			object{"project_name": "x", "metadata": object{"proxy_speed_kb": "fast"}},
+			object{"project_name": "x", "metadata": object{"proxy_cache_filter_kind": "a\x00"}},
 			object{"project_name": "x", "cve_allowlist": object{"items": []object{{"cve_id": "a\x00"}}}},
 			object{"project_name": "x", "cve_allowlist": object{"expires_at": int64(1) << 60}},
 		} {

@@ -74,7 +74,8 @@ func TestPurge_schedule(t *testing.T) {
 			schedule("Manual", "", map[string]any{"audit_retention_hour": 24, "include_operations": "frobnicate"}),
 			schedule("Daily", "0 0 0 * * *", map[string]any{"include_event_types": "pull_artifact"}),
 			schedule("Daily", "0 0 * * *", daily), schedule("Custom", "", daily), schedule("Yearly", "0 0 0 * * *", daily), schedule("", "", daily),
-			schedule("Daily", "", map[string]any{"audit_retention_hour": "x", "include_event_types": "a"}), {},
+			schedule("Daily", "", map[string]any{"audit_retention_hour": "x", "include_event_types": "a"}),
+			{},
 		} {
 			requireRefusal(t, admin.Do(t, http.MethodPost, purgeSchedule, bad), http.StatusBadRequest, "BAD_REQUEST")
 			requireRefusal(t, admin.Do(t, http.MethodPut, purgeSchedule, bad), http.StatusBadRequest, "BAD_REQUEST")
@@ -148,8 +149,11 @@ func TestPurge_isForAdministratorsAndRefusalsAreRecorded(t *testing.T) {
 	addPeople(t, server, "library", map[string]policy.Role{"eve": policy.ProjectAdmin})
 	for _, client := range []*apitest.Client{server.As("eve", apitest.AdminPassword), server.Anonymous()} {
 		for _, request := range [][2]string{
-			{http.MethodGet, "/system/purgeaudit"}, {http.MethodGet, "/system/purgeaudit/1"}, {http.MethodGet, "/system/purgeaudit/1/log"},
-			{http.MethodGet, purgeSchedule}, {http.MethodPut, purgeSchedule},
+			{http.MethodGet, "/system/purgeaudit"},
+			{http.MethodGet, "/system/purgeaudit/1"},
+			{http.MethodGet, "/system/purgeaudit/1/log"},
+			{http.MethodGet, purgeSchedule},
+			{http.MethodPut, purgeSchedule},
 		} {
 			require.Contains(t, []int{http.StatusUnauthorized, http.StatusForbidden}, client.Do(t, request[0], request[1], nil).Status)
 		}

@@ -115,7 +115,8 @@ func (a *API) listRegistries(c *Call, in listRegistriesInput) (Page[remoteRegist
 
 func (a *API) createRegistry(c *Call, in struct {
 	Body remoteRegistry `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	wanted := replicate.WantedRegistry{
 		Name: in.Body.Name, URL: in.Body.URL, Kind: in.Body.Type, Description: in.Body.Description, Insecure: in.Body.Insecure, CACertificate: in.Body.CACertificate,
 	}
@@ -165,7 +166,8 @@ func (a *API) pingRegistry(c *Call, in struct {
 		Type *string `json:"type"`
 		registryChange
 	} `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	return None{}, a.options.Registries.Ping(c.Context(), in.Body.ID, func(wanted *replicate.WantedRegistry) {
 		in.Body.apply(wanted)
 		take(&wanted.Kind, in.Body.Type)
@@ -193,7 +195,8 @@ func (a *API) getRegistry(c *Call, in remoteRegistryInput) (remoteRegistry, erro
 func (a *API) updateRegistry(c *Call, in struct {
 	remoteRegistryInput
 	Body registryChange `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	row, err := a.remoteRegistry(c, in.ID)
 	if err != nil {
 		return None{}, err

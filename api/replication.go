@@ -243,7 +243,8 @@ func (a *API) listReplicationPolicies(c *Call, in listPoliciesInput) (Page[repli
 
 func (a *API) createReplicationPolicy(c *Call, in struct {
 	Body replicationPolicy `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	row, err := in.Body.row()
 	if err != nil {
 		return Created{}, err
@@ -275,7 +276,8 @@ func (a *API) getReplicationPolicy(c *Call, in replicationInput) (replicationPol
 func (a *API) updateReplicationPolicy(c *Call, in struct {
 	replicationInput
 	Body replicationPolicy `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	row, err := in.Body.row()
 	if err != nil {
 		return None{}, err
@@ -376,7 +378,8 @@ func (a *API) startReplication(c *Call, in struct {
 		PolicyID int64 `json:"policy_id"`
 		DryRun   bool  `json:"dry_run" doc:"list in the log what would be moved, and move nothing"`
 	} `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	execution, err := a.options.Replication.Start(c.Context(), c.actor(), in.Body.PolicyID, in.Body.DryRun)
 	return Created{Location: Prefix + "/replication/executions/" + strconv.FormatInt(execution.ID, 10)}, err
 }
@@ -477,7 +480,8 @@ func (a *API) listReplicationTasks(c *Call, in listTasksInput) (Page[replication
 func (a *API) getReplicationLog(c *Call, in struct {
 	ID     int64 `path:"id"`
 	TaskID int64 `path:"task_id"`
-}) (Text, error) {
+},
+) (Text, error) {
 	text, err := a.options.Replication.Log(c.Context(), in.ID, in.TaskID)
 	return Text(text), err
 }

@@ -200,7 +200,8 @@ type madeRobot struct {
 
 func (a *API) createRobot(c *Call, in struct {
 	Robot newRobot `body:""`
-}) (CreatedAs[madeRobot], error) {
+},
+) (CreatedAs[madeRobot], error) {
 	none := CreatedAs[madeRobot]{}
 	if c.Principal.Kind == identity.KindAnonymous {
 		c.asked = true
@@ -271,7 +272,8 @@ func (a *API) getRobot(c *Call, in robotPath) (robotAccount, error) {
 func (a *API) updateRobot(c *Call, in struct {
 	robotPath
 	Robot robotAccount `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	row, err := in.row(c, policy.Update)
 	if err != nil {
 		return None{}, err
@@ -297,7 +299,8 @@ type robotSecret struct {
 func (a *API) refreshRobot(c *Call, in struct {
 	robotPath
 	Secret robotSecret `body:""`
-}) (robotSecret, error) {
+},
+) (robotSecret, error) {
 	if _, err := in.row(c, policy.Update); err != nil {
 		return robotSecret{}, err
 	}

@@ -36,7 +36,8 @@ type foundRepository struct {
 
 func (a *API) search(c *Call, in struct {
 	Q string `query:"q" doc:"part of a name"`
-}) (found, error) {
+},
+) (found, error) {
 	result := found{Projects: []project{}, Repositories: []foundRepository{}}
 	view, err := c.view(policy.Read, "project")
 	if err != nil {

@@ -96,9 +96,9 @@ func (c *Call) enter(token string) {
 // leave takes the session's cookie away from the browser.
 func (c *Call) leave() {
 	for _, name := range []string{sessionCookie, csrfCookie} {
-		gone := c.api.cookie(c.Request, name, "")
+		gone := c.api.cookie(c.Request, name, "") //nolint:gosec // has what it needs
 		gone.MaxAge = -1
-		http.SetCookie(c.writer, gone) //nolint:gosec // made by API.cookie
+		http.SetCookie(c.writer, gone)
 	}
 	c.Header().Del(csrfHeader)
 }

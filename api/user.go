@@ -183,7 +183,8 @@ type newUser struct {
 
 func (a *API) createUser(c *Call, in struct {
 	User newUser `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	if err := a.mayCreateUser(c); err != nil {
 		return Created{}, err
 	}
@@ -219,7 +220,8 @@ type profile struct {
 func (a *API) updateUserProfile(c *Call, in struct {
 	userPath
 	Profile profile `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	row, err := in.row(c, policy.Update)
 	if err != nil {
 		return None{}, err
@@ -248,7 +250,8 @@ type adminFlag struct {
 func (a *API) setUserSysAdmin(c *Call, in struct {
 	userPath
 	Flag adminFlag `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	return None{}, in.missing(a.options.Users.Update(c.Context(), c.actor(), in.ID, local.Edit{SystemAdmin: &in.Flag.Admin}))
 }
 
@@ -260,7 +263,8 @@ type disabledFlag struct {
 func (a *API) setUserDisabled(c *Call, in struct {
 	userPath
 	Flag disabledFlag `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	return None{}, in.missing(a.options.Users.Update(c.Context(), c.actor(), in.ID, local.Edit{Disabled: &in.Flag.Disabled}))
 }
 
@@ -273,7 +277,8 @@ type newPassword struct {
 func (a *API) updateUserPassword(c *Call, in struct {
 	userPath
 	Password newPassword `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	row, err := in.row(c, policy.Update)
 	if err != nil {
 		return None{}, err

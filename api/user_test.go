@@ -104,10 +104,16 @@ func TestUsers_refusedBodies(t *testing.T) {
 	path := addUser(t, server, "bob")
 	long := strings.Repeat("x", 256)
 	for _, body := range []map[string]string{
-		{"username": "", "password": "Correct-horse2"}, {"username": "a b", "password": "Correct-horse2"}, {"username": "robot$a", "password": "Correct-horse2"},
-		{"username": long, "password": "Correct-horse2"}, {"username": "c", "password": "short1A"}, {"username": "c", "password": "nouppercase1"},
-		{"username": "c", "password": "Correct-horse2", "email": "nonsense"}, {"username": "c", "password": "Correct-horse2", "email": "C <c@example.org>"},
-		{"username": "c", "password": "Correct-horse2", "email": long + "@example.org"}, {"username": "c", "password": "Correct-horse2", "comment": long},
+		{"username": "", "password": "Correct-horse2"},
+		{"username": "a b", "password": "Correct-horse2"},
+		{"username": "robot$a", "password": "Correct-horse2"},
+		{"username": long, "password": "Correct-horse2"},
+		{"username": "c", "password": "short1A"},
+		{"username": "c", "password": "nouppercase1"},
+		{"username": "c", "password": "Correct-horse2", "email": "nonsense"},
+		{"username": "c", "password": "Correct-horse2", "email": "C <c@example.org>"},
+		{"username": "c", "password": "Correct-horse2", "email": long + "@example.org"},
+		{"username": "c", "password": "Correct-horse2", "comment": long},
 		{"username": "c", "password": "Correct-horse2", "realname": "a\x00b"},
 	} {
 		requireRefusal(t, admin.Do(t, http.MethodPost, "/users", body), http.StatusBadRequest, "BAD_REQUEST")

@@ -98,7 +98,8 @@ func (a *API) searchUserGroups(c *Call, in searchUserGroupsInput) (Page[foundUse
 
 func (a *API) createUserGroup(c *Call, in struct {
 	Group userGroup `body:""`
-}) (Created, error) {
+},
+) (Created, error) {
 	created, err := a.options.Groups.Create(c.Context(), c.actor(), metadata.UserGroup{Name: in.Group.Name, Kind: in.Group.Kind, DN: in.Group.DN})
 	return Created{Location: Prefix + "/usergroups/" + strconv.FormatInt(created.ID, 10)}, err
 }
@@ -124,7 +125,8 @@ func (a *API) getUserGroup(c *Call, in userGroupPath) (userGroup, error) {
 func (a *API) updateUserGroup(c *Call, in struct {
 	userGroupPath
 	Group userGroup `body:""`
-}) (None, error) {
+},
+) (None, error) {
 	return None{}, in.missing(a.options.Groups.Rename(c.Context(), c.actor(), in.ID, in.Group.Name))
 }
 

@@ -40,17 +40,26 @@ func listsOf() []list {
 	none := func(census) int { return 0 }
 	return []list{
 		{name: "projects", path: "/api/v2.0/projects", length: projects, sort: "-creation_time", filters: [][2]string{
-			{"by a name", "name=p0000042"}, {"by a part of most names", "name=~p00000"}, {"by a part of no name", "name=~zzqx"}, {"that are private", "public=false"}}},
+			{"by a name", "name=p0000042"}, {"by a part of most names", "name=~p00000"}, {"by a part of no name", "name=~zzqx"}, {"that are private", "public=false"},
+		}},
 		{name: "projects in view", path: "/api/v2.0/projects", length: func(c census) int { return c.projects / 10 }, anonymous: true, filters: [][2]string{
-			{"by a part of no name", "name=~zzqx"}}},
+			{"by a part of no name", "name=~zzqx"},
+		}},
 		{name: "repositories", path: "/api/v2.0/repositories", length: repositories, sort: "name", filters: [][2]string{
-			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"}}},
+			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"},
+		}},
 		{name: "repositories in view", path: "/api/v2.0/repositories", length: half, anonymous: true},
 		{name: "repositories of a project", path: "/api/v2.0/projects/library/repositories", length: half, sort: "-update_time", filters: [][2]string{
-			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"}}},
+			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"},
+		}},
 		{name: "artifacts with tags", path: artifacts + "?with_tag=true", length: held, sort: "-push_time", filters: [][2]string{
-			{"by a tag", "tags=seed-0000042"}, {"by a part of few tags", "tags=~000042"}, {"by a part of most tags", "tags=~seed"},
-			{"by a part of no tag", "tags=~zzqx"}, {"of a rare kind", "type=CHART"}, {"of a kind that is not there", "type=SBOM"}}},
+			{"by a tag", "tags=seed-0000042"},
+			{"by a part of few tags", "tags=~000042"},
+			{"by a part of most tags", "tags=~seed"},
+			{"by a part of no tag", "tags=~zzqx"},
+			{"of a rare kind", "type=CHART"},
+			{"of a kind that is not there", "type=SBOM"},
+		}},
 		{name: "artifacts of a project", path: "/api/v2.0/projects/library/artifacts", length: held},
 		{name: "tags of an artifact", path: artifacts + "/seed-0000001/tags", length: none, filters: [][2]string{{"by a name", "name=seed-0000002"}}},
 		{name: "members", path: "/api/v2.0/projects/library/members", length: projects, filters: [][2]string{{"by a part of no name", "entity_name=~zzqx"}}},
@@ -60,9 +69,13 @@ func listsOf() []list {
 		{name: "groups", path: "/api/v2.0/usergroups", length: projects},
 		{name: "quotas", path: "/api/v2.0/quotas", length: projects},
 		{name: "audit log", path: "/api/v2.0/auditlog-exts", length: entries, sort: "op_time", filters: [][2]string{
-			{"by a user", "username=user7"}, {"by a user and an operation", "username=user7,operation=delete"}, {"by a user who did nothing", "username=nobody"},
-			{"by a part of no resource", "resource=~zzqx"}, {"by a part of few resources", "resource=~r0000042"},
-			{"of a rare operation and a part of a resource", "operation=delete,resource=~r0000042"}}},
+			{"by a user", "username=user7"},
+			{"by a user and an operation", "username=user7,operation=delete"},
+			{"by a user who did nothing", "username=nobody"},
+			{"by a part of no resource", "resource=~zzqx"},
+			{"by a part of few resources", "resource=~r0000042"},
+			{"of a rare operation and a part of a resource", "operation=delete,resource=~r0000042"},
+		}},
 		{name: "audit log of a project", path: "/api/v2.0/projects/library/auditlog-exts", length: halfOfEntries, filters: [][2]string{{"by an operation", "operation=delete"}}},
 		{name: "search for what few names have", path: "/api/v2.0/search?q=r0000042", length: none},
 		{name: "search for what all names have", path: "/api/v2.0/search?q=r00", length: none},

@@ -131,11 +131,11 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	}
 	s.tellWebhooks(settings, store, configuration)
 	checks := []health.Check{
-		health.Check{Name: "core"},
-		health.Check{Name: "database", Ask: store.Ping},
-		health.Check{Name: "storage", Ask: backend.Check},
-		health.Check{Name: "registry", Needs: []string{"database", "storage"}},
-		health.Check{Name: "jobservice", Ask: s.jobs.Alive, Needs: []string{"database"}},
+		{Name: "core"},
+		{Name: "database", Ask: store.Ping},
+		{Name: "storage", Ask: backend.Check},
+		{Name: "registry", Needs: []string{"database", "storage"}},
+		{Name: "jobservice", Ask: s.jobs.Alive, Needs: []string{"database"}},
 	}
 	if s.queue != nil {
 		checks = append(checks, health.Check{Name: "redis", Ask: s.queue.Ping})

@@ -140,9 +140,14 @@ func TestReadOnly_refusesEveryChange(t *testing.T) {
 	location := s.start("library/app")
 	s.readOnly.Store(true)
 	for _, change := range [][2]string{
-		{"POST", "/v2/library/app/blobs/uploads/"}, {"POST", "/v2/library/new/blobs/uploads/?mount=" + digest.String() + "&from=library/app"},
-		{"PATCH", location}, {"PUT", location + "?digest=" + digest.String()}, {"DELETE", location},
-		{"PUT", "/v2/library/app/manifests/other"}, {"DELETE", "/v2/library/app/manifests/latest"}, {"DELETE", "/v2/library/app/manifests/" + digest.String()},
+		{"POST", "/v2/library/app/blobs/uploads/"},
+		{"POST", "/v2/library/new/blobs/uploads/?mount=" + digest.String() + "&from=library/app"},
+		{"PATCH", location},
+		{"PUT", location + "?digest=" + digest.String()},
+		{"DELETE", location},
+		{"PUT", "/v2/library/app/manifests/other"},
+		{"DELETE", "/v2/library/app/manifests/latest"},
+		{"DELETE", "/v2/library/app/manifests/" + digest.String()},
 		{"DELETE", blobPath("library/app", oci.SHA256.FromBytes([]byte("layer")))},
 	} {
 		answer := s.want(403, s.do(change[0], change[1], bytes.NewReader(manifest), "Content-Type: "+oci.MediaTypeImageManifest))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -65,9 +66,7 @@ func (r replicating) registry(name, kind, url string, other *harness.Gateway) ma
 func (r replicating) policy(name string, special map[string]any) int64 {
 	r.Helper()
 	wanted := map[string]any{"name": name, "enabled": true, "override": true, "trigger": map[string]any{"type": "manual"}}
-	for key, value := range special {
-		wanted[key] = value
-	}
+	maps.Copy(wanted, special)
 	return idOf(r.T, r.call(http.MethodPost, "/replication/policies", http.StatusCreated, wanted, nil))
 }
 

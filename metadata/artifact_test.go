@@ -28,8 +28,13 @@ func TestMigration_countsWhatIsThere(t *testing.T) {
 			run(`INSERT INTO projects (id, name, public, created_at, updated_at) VALUES (1, 'library', TRUE, 0, 0);
 				INSERT INTO repositories (id, project_id, name, created_at, updated_at) VALUES (1, 1, 'library/app', 0, 0), (2, 1, 'library/none', 0, 0)`)
 			for i, m := range []struct{ letter, subject, tag, child string }{
-				{"a", "", "v1", ""}, {"b", "", "", ""}, {"c", "", "multi", "b"}, {"d", "a", "", ""}, {"e", "", "sha256-" + strings.Repeat("a", 64) + ".sig", ""},
-				{"f", "", "sha256-" + strings.Repeat("a", 64) + ".other", ""}, {"0", "", "", ""},
+				{"a", "", "v1", ""},
+				{"b", "", "", ""},
+				{"c", "", "multi", "b"},
+				{"d", "a", "", ""},
+				{"e", "", "sha256-" + strings.Repeat("a", 64) + ".sig", ""},
+				{"f", "", "sha256-" + strings.Repeat("a", 64) + ".other", ""},
+				{"0", "", "", ""},
 			} {
 				_, err := db.ExecContext(t.Context(), `INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, subject, size, created_at, payload)
 					VALUES ($1, 1, $2, 'a/b', '', NULLIF($3, ''), 2, 0, '{}')`, i+1, digest(m.letter), map[bool]string{true: digest(m.subject), false: ""}[m.subject != ""])

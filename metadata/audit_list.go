@@ -291,14 +291,15 @@ func (r Reader) fewest(ctx context.Context, candidates map[int]Condition) (chose
 
 // among is the condition that an index answers: the values are added to the arguments.
 func (c Condition) among(args *[]any) string {
-	list := "NULL"
+	var list strings.Builder
+	list.WriteString("NULL")
 	for _, given := range c.Values {
 		if converted, ok := auditFields[c.Field].convert(given); ok {
 			*args = append(*args, converted)
-			list += ", $" + strconv.Itoa(len(*args))
+			list.WriteString(", $" + strconv.Itoa(len(*args)))
 		}
 	}
-	return auditFields[c.Field].expression + " IN (" + list + ")"
+	return auditFields[c.Field].expression + " IN (" + list.String() + ")"
 }
 
 // require adds a condition that is looked at row by row.
@@ -430,11 +431,12 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 	var branches []string
 	switch {
 	case len(p.crossed) > 0:
-		crossed := "SELECT id FROM audit_entries WHERE " + Condition{Field: p.column, Values: p.values}.among(&args)
+		var crossed strings.Builder
+		crossed.WriteString("SELECT id FROM audit_entries WHERE " + Condition{Field: p.column, Values: p.values}.among(&args))
 		for _, c := range p.crossed {
-			crossed += " INTERSECT SELECT id FROM audit_entries WHERE " + c.among(&args)
+			crossed.WriteString(" INTERSECT SELECT id FROM audit_entries WHERE " + c.among(&args))
 		}
-		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (SELECT id FROM (" + crossed + ") AS crossed WHERE " +
+		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (SELECT id FROM (" + crossed.String() + ") AS crossed WHERE " +
 			ids + order + " LIMIT " + parameter(depth) + ")"}
 	case len(p.values) == 0:
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE " + ids + order + " LIMIT " + parameter(depth)}

@@ -132,11 +132,6 @@ func (l *listing[T]) behind(place Place, condition string, args []any) string {
 	return condition + " AND " + after
 }
 
-// filters reports whether the query has a condition that leaves rows out.
-func (l *listing[T]) filters(q Query) bool {
-	return slices.ContainsFunc(q.Conditions, func(c Condition) bool { _, known := l.fields[c.Field]; return known })
-}
-
 // firstOfEach returns the first n rows for each id of a query in which the id stands as {id}, by one statement.
 func firstOfEach[T any](ctx context.Context, r Reader, name, query string, ids []int64, n int, scan func(row, *T) error) ([]T, error) {
 	if len(ids) == 0 {

@@ -77,17 +77,23 @@ func TestListings_useIndexes(t *testing.T) {
 		list    func(q Query) error
 		queries []Query
 	}{
-		"projects": {func(q Query) error { _, _, err := reader.ListProjects(ctx, all, q); return err },
-			[]Query{by(), by("name"), by("creation_time"), is("name", "x"), has("name")}},
+		"projects": {
+			func(q Query) error { _, _, err := reader.ListProjects(ctx, all, q); return err },
+			[]Query{by(), by("name"), by("creation_time"), is("name", "x"), has("name")},
+		},
 		"projects in view": {func(q Query) error { _, _, err := reader.ListProjects(ctx, nobody, q); return err }, []Query{by(), by("name")}},
 		"repositories":     {func(q Query) error { _, _, err := reader.ListRepositories(ctx, all, 0, q); return err }, []Query{by(), by("creation_time"), by("name"), by("update_time"), is("name", "x"), has("name")}},
-		"repositories of a project": {func(q Query) error { _, _, err := reader.ListRepositories(ctx, all, 1, q); return err },
-			[]Query{by(), by("creation_time"), by("name"), by("update_time"), is("name", "x"), has("name")}},
-		"artifacts of a repository": {func(q Query) error {
-			_, _, err := reader.ListArtifacts(ctx, Collection{RepositoryID: 1}, q)
-			return err
+		"repositories of a project": {
+			func(q Query) error { _, _, err := reader.ListRepositories(ctx, all, 1, q); return err },
+			[]Query{by(), by("creation_time"), by("name"), by("update_time"), is("name", "x"), has("name")},
 		},
-			[]Query{by(), by("push_time"), is("type", "IMAGE"), is("tags", "x"), is("digest", "x"), has("tags")}},
+		"artifacts of a repository": {
+			func(q Query) error {
+				_, _, err := reader.ListArtifacts(ctx, Collection{RepositoryID: 1}, q)
+				return err
+			},
+			[]Query{by(), by("push_time"), is("type", "IMAGE"), is("tags", "x"), is("digest", "x"), has("tags")},
+		},
 		"artifacts of a project": {func(q Query) error { _, _, err := reader.ListArtifacts(ctx, Collection{ProjectID: 1}, q); return err }, []Query{by(), by("push_time")}},
 		"accessories":            {func(q Query) error { _, _, err := reader.ListAccessories(ctx, 1, "x", q); return err }, []Query{by()}},
 		"tags":                   {func(q Query) error { _, _, err := reader.ListTags(ctx, 1, q); return err }, []Query{by(), is("name", "x")}},

@@ -181,7 +181,7 @@ func encodeWebhook(w WebhookPolicy) (types, targets string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("event types of webhook: %w", err)
 	}
-	encodedTargets, err := json.Marshal(w.Targets)
+	encodedTargets, err := json.Marshal(w.Targets) //nolint:gosec // secrets are sealed
 	if err != nil {
 		return "", "", fmt.Errorf("targets of webhook: %w", err)
 	}

@@ -3,6 +3,7 @@ package project
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,9 +117,7 @@ func printableLines(text string) bool {
 // Metadata returns all keys of a project with their values.
 func Metadata(project metadata.ProjectDetail) map[string]string {
 	values := map[string]string{keyPublic: strconv.FormatBool(project.Public)}
-	for key, value := range project.Metadata {
-		values[key] = value
-	}
+	maps.Copy(values, project.Metadata)
 	return values
 }
 

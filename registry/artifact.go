@@ -138,7 +138,7 @@ func (r *Registry) Accessories(ctx context.Context, repository oci.Repository, r
 		subject = found.Digest
 	}
 	missing := errors.Is(err, metadata.ErrNotFound)
-	if err != nil && !(missing && subject != "") {
+	if err != nil && (!missing || subject == "") {
 		return nil, 0, artifactError(repository, reference, "read", err)
 	}
 	owner, err := r.metadata.Repository(ctx, repository)

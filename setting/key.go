@@ -115,4 +115,5 @@ func define(name string, kind Kind, value any, rules []rule) *Key {
 func text(name, value string, rules ...rule) *Key         { return define(name, Text, value, rules) }
 func hidden(name string) *Key                             { return define(name, Secret, "", nil) }
 func number(name string, value int64, rules ...rule) *Key { return define(name, Number, value, rules) }
-func toggle(name string, value bool) *Key                 { return define(name, Switch, value, nil) }
+
+func toggle(name string, value bool) *Key { return define(name, Switch, value, nil) }

@@ -1,6 +1,7 @@
 package setting_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +13,6 @@ import (
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
-
-	"strings"
 )
 
 var operator = event.Actor{Name: "admin", Credential: "basic"}

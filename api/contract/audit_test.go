@@ -36,7 +36,7 @@ func audit(h *harbor) {
 	h.followEvents()
 	h.newProject("watched")
 	require.Eventually(h.t, func() bool {
-		found, err := h.Auditlog.ListAuditLogExts(ctx, &auditlog.ListAuditLogExtsParams{Q: to("operation=create,resource_type=project,resource=watched")})
+		found, err := h.Auditlog.ListAuditLogExts(ctx, &auditlog.ListAuditLogExtsParams{Q: new("operation=create,resource_type=project,resource=watched")})
 		return err == nil && len(found.Payload) == 1 && found.Payload[0].Username == "admin"
 	}, 20*time.Second, 50*time.Millisecond)
 	ok[*auditlog.ListAuditLogsOK](h)(h.Auditlog.ListAuditLogs(ctx, &auditlog.ListAuditLogsParams{}))

@@ -20,7 +20,7 @@ func content(h *harbor) {
 	image := h.server.PushImage(h.t, "filled/deep/app", apitest.Image{}, "v1")
 	const deep = "deep%252Fapp" // as the client has to be given it
 
-	all := ok[*repository.ListAllRepositoriesOK](h)(h.Repository.ListAllRepositories(ctx, &repository.ListAllRepositoriesParams{Q: to("name=~deep")}))
+	all := ok[*repository.ListAllRepositoriesOK](h)(h.Repository.ListAllRepositories(ctx, &repository.ListAllRepositoriesParams{Q: new("name=~deep")}))
 	require.Equal(h.t, int64(1), all.XTotalCount)
 	listed := ok[*repository.ListRepositoriesOK](h)(h.Repository.ListRepositories(ctx, &repository.ListRepositoriesParams{ProjectName: "filled"}))
 	require.Equal(h.t, "filled/deep/app", listed.Payload[0].Name)
@@ -34,7 +34,7 @@ func content(h *harbor) {
 	refused[*repository.GetRepositoryOK](h, "404")(h.Repository.GetRepository(ctx, &repository.GetRepositoryParams{ProjectName: "filled", RepositoryName: "absent"}))
 
 	artifacts := ok[*artifact.ListArtifactsOK](h)(h.Artifact.ListArtifacts(ctx, &artifact.ListArtifactsParams{
-		ProjectName: "filled", RepositoryName: deep, WithTag: to(true), WithLabel: to(true), WithAccessory: to(true),
+		ProjectName: "filled", RepositoryName: deep, WithTag: new(true), WithLabel: new(true), WithAccessory: new(true),
 	}))
 	require.Equal(h.t, image.Digest.String(), artifacts.Payload[0].Digest)
 	require.Equal(h.t, "v1", artifacts.Payload[0].Tags[0].Name)
@@ -61,7 +61,7 @@ func content(h *harbor) {
 	ok[*artifact.AddLabelOK](h)(h.Artifact.AddLabel(ctx, &artifact.AddLabelParams{ProjectName: "filled", RepositoryName: deep, Reference: "v1", Label: &models.Label{ID: made}}))
 	refused[*artifact.AddLabelOK](h, "409")(h.Artifact.AddLabel(ctx, &artifact.AddLabelParams{ProjectName: "filled", RepositoryName: deep, Reference: "v1", Label: &models.Label{ID: made}}))
 	byLabel := ok[*artifact.ListArtifactsOK](h)(h.Artifact.ListArtifacts(ctx, &artifact.ListArtifactsParams{
-		ProjectName: "filled", RepositoryName: deep, Q: to("labels=(" + strconv.FormatInt(made, 10) + ")"), WithLabel: to(true),
+		ProjectName: "filled", RepositoryName: deep, Q: new("labels=(" + strconv.FormatInt(made, 10) + ")"), WithLabel: new(true),
 	}))
 	require.Equal(h.t, "shiny", byLabel.Payload[0].Labels[0].Name)
 	ok[*artifact.RemoveLabelOK](h)(h.Artifact.RemoveLabel(ctx, &artifact.RemoveLabelParams{ProjectName: "filled", RepositoryName: deep, Reference: "v1", LabelID: made}))
@@ -71,7 +71,7 @@ func content(h *harbor) {
 	ok[*artifact.CopyArtifactCreated](h)(h.Artifact.CopyArtifact(ctx, &artifact.CopyArtifactParams{
 		ProjectName: "copied", RepositoryName: "app", From: "filled/deep/app:v1",
 	}))
-	refused[*project.DeleteProjectOK](h, "412")(h.Project.DeleteProject(ctx, &project.DeleteProjectParams{ProjectNameOrID: "copied", XIsResourceName: to(true)}))
+	refused[*project.DeleteProjectOK](h, "412")(h.Project.DeleteProject(ctx, &project.DeleteProjectParams{ProjectNameOrID: "copied", XIsResourceName: new(true)}))
 	ok[*artifact.DeleteArtifactOK](h)(h.Artifact.DeleteArtifact(ctx, &artifact.DeleteArtifactParams{ProjectName: "copied", RepositoryName: "app", Reference: image.Digest.String()}))
 	ok[*repository.DeleteRepositoryOK](h)(h.Repository.DeleteRepository(ctx, &repository.DeleteRepositoryParams{ProjectName: "filled", RepositoryName: deep}))
 }

@@ -118,7 +118,8 @@ func id(t *testing.T, location string) int64 {
 	return number
 }
 
-func to[T any](value T) *T { return &value }
+//go:fix inline
+func to[T any](value T) *T { return new(value) }
 
 // own are routes that Harbor's client does not know.
 var own = []string{

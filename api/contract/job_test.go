@@ -56,7 +56,7 @@ func backgroundWork(h *harbor) {
 	refused[*jobservice.ActionGetJobLogOK](h, "404")(h.Jobservice.ActionGetJobLog(ctx, &jobservice.ActionGetJobLogParams{JobID: "4711"}))
 	ok[*jobservice.ActionGetJobLogOK](h)(h.Jobservice.ActionGetJobLog(ctx, &jobservice.ActionGetJobLogParams{JobID: "1"}))
 
-	schedules := ok[*schedule.ListSchedulesOK](h)(h.Schedule.ListSchedules(ctx, &schedule.ListSchedulesParams{PageSize: to(int64(100))})).Payload
+	schedules := ok[*schedule.ListSchedulesOK](h)(h.Schedule.ListSchedules(ctx, &schedule.ListSchedulesParams{PageSize: new(int64(100))})).Payload
 	require.NotEmpty(h.t, schedules, "the audit part has set one")
 	require.NotEmpty(h.t, schedules[0].Cron)
 	ok[*jobservice.ActionPendingJobsOK](h)(act("SCHEDULER", "pause"))

@@ -38,20 +38,20 @@ func projects(h *harbor) {
 	refused[*project.CreateProjectCreated](h, "409")(h.Project.CreateProject(ctx, &project.CreateProjectParams{Project: &models.ProjectReq{ProjectName: "made"}}))
 	refused[*project.CreateProjectCreated](h, "400")(h.Project.CreateProject(ctx, &project.CreateProjectParams{Project: &models.ProjectReq{ProjectName: "Not A Name"}}))
 	named := ok[*project.CreateProjectCreated](h)(h.Project.CreateProject(ctx, &project.CreateProjectParams{
-		XResourceNameInLocation: to(true), Project: &models.ProjectReq{ProjectName: "named", Public: to(true), StorageLimit: to(int64(1 << 30))},
+		XResourceNameInLocation: new(true), Project: &models.ProjectReq{ProjectName: "named", Public: new(true), StorageLimit: new(int64(1 << 30))},
 	}))
 	require.Equal(h.t, "/api/v2.0/projects/named", named.Location)
 
-	list := ok[*project.ListProjectsOK](h)(h.Project.ListProjects(ctx, &project.ListProjectsParams{Name: to("made"), WithDetail: to(true)}))
+	list := ok[*project.ListProjectsOK](h)(h.Project.ListProjects(ctx, &project.ListProjectsParams{Name: new("made"), WithDetail: new(true)}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 	require.Equal(h.t, "false", list.Payload[0].Metadata.Public)
 	ok[*project.HeadProjectOK](h)(h.Project.HeadProject(ctx, &project.HeadProjectParams{ProjectName: "made"}))
 	refused[*project.HeadProjectOK](h, "404")(h.Project.HeadProject(ctx, &project.HeadProjectParams{ProjectName: "absent"}))
-	read := ok[*project.GetProjectOK](h)(h.Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "named", XIsResourceName: to(true)})).Payload
+	read := ok[*project.GetProjectOK](h)(h.Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "named", XIsResourceName: new(true)})).Payload
 	require.Equal(h.t, "true", read.Metadata.Public)
 	require.Equal(h.t, "admin", read.OwnerName)
 	ok[*project.UpdateProjectOK](h)(h.Project.UpdateProject(ctx, &project.UpdateProjectParams{ProjectNameOrID: number, Project: &models.ProjectReq{
-		Metadata: &models.ProjectMetadata{AutoScan: to("true"), Severity: to("high")}, CVEAllowlist: &models.CVEAllowlist{Items: []*models.CVEAllowlistItem{{CVEID: "CVE-1"}}},
+		Metadata: &models.ProjectMetadata{AutoScan: new("true"), Severity: new("high")}, CVEAllowlist: &models.CVEAllowlist{Items: []*models.CVEAllowlistItem{{CVEID: "CVE-1"}}},
 	}}))
 	read = ok[*project.GetProjectOK](h)(h.Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: number})).Payload
 	require.Equal(h.t, "true", *read.Metadata.AutoScan)
@@ -81,7 +81,7 @@ func projects(h *harbor) {
 		ProjectNameOrID: number, MetaName: "prevent_vul",
 	}))
 	ok[*project.DeleteProjectOK](h)(h.Project.DeleteProject(ctx, &project.DeleteProjectParams{ProjectNameOrID: number}))
-	refused[*project.GetProjectOK](h, "401")(h.as("", "").Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "made", XIsResourceName: to(true)}))
+	refused[*project.GetProjectOK](h, "401")(h.as("", "").Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "made", XIsResourceName: new(true)}))
 }
 
 func members(h *harbor) {
@@ -97,7 +97,7 @@ func members(h *harbor) {
 	refused[*member.CreateProjectMemberCreated](h, "400")(h.Member.CreateProjectMember(ctx, &member.CreateProjectMemberParams{
 		ProjectNameOrID: number, ProjectMember: &models.ProjectMember{RoleID: 99, MemberUser: &models.UserEntity{Username: "admin"}},
 	}))
-	list := ok[*member.ListProjectMembersOK](h)(h.Member.ListProjectMembers(ctx, &member.ListProjectMembersParams{ProjectNameOrID: number, Entityname: to("dora")}))
+	list := ok[*member.ListProjectMembersOK](h)(h.Member.ListProjectMembers(ctx, &member.ListProjectMembersParams{ProjectNameOrID: number, Entityname: new("dora")}))
 	require.Equal(h.t, "developer", list.Payload[0].RoleName)
 	require.Equal(h.t, "u", list.Payload[0].EntityType)
 	ok[*member.UpdateProjectMemberOK](h)(h.Member.UpdateProjectMember(ctx, &member.UpdateProjectMemberParams{
@@ -118,7 +118,7 @@ func labels(h *harbor) {
 	number := id(h.t, made.Location)
 	refused[*label.CreateLabelCreated](h, "409")(h.Label.CreateLabel(ctx, &label.CreateLabelParams{Label: &models.Label{Name: "stable", Scope: "g"}}))
 	refused[*label.CreateLabelCreated](h, "400")(h.Label.CreateLabel(ctx, &label.CreateLabelParams{Label: &models.Label{Name: "stray", Scope: "x"}}))
-	list := ok[*label.ListLabelsOK](h)(h.Label.ListLabels(ctx, &label.ListLabelsParams{Scope: to("g"), Name: to("stab")}))
+	list := ok[*label.ListLabelsOK](h)(h.Label.ListLabels(ctx, &label.ListLabelsParams{Scope: new("g"), Name: new("stab")}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 	ok[*label.UpdateLabelOK](h)(h.Label.UpdateLabel(ctx, &label.UpdateLabelParams{LabelID: number, Label: &models.Label{Name: "steady", Scope: "g", Color: "#FFFFFF"}}))
 	require.Equal(h.t, "steady", ok[*label.GetLabelByIDOK](h)(h.Label.GetLabelByID(ctx, &label.GetLabelByIDParams{LabelID: number})).Payload.Name)
@@ -159,7 +159,7 @@ func robots(h *harbor) {
 	require.Equal(h.t, "robot$driven+ci", made.Name)
 	require.NotEmpty(h.t, made.Secret)
 	refused[*robot.CreateRobotCreated](h, "400")(h.Robot.CreateRobot(ctx, &robot.CreateRobotParams{Robot: &models.RobotCreate{Name: "BAD", Level: "project"}}))
-	list := ok[*robot.ListRobotOK](h)(h.Robot.ListRobot(ctx, &robot.ListRobotParams{Q: to("Level=project,ProjectID=" + number)}))
+	list := ok[*robot.ListRobotOK](h)(h.Robot.ListRobot(ctx, &robot.ListRobotParams{Q: new("Level=project,ProjectID=" + number)}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 	read := ok[*robot.GetRobotByIDOK](h)(h.Robot.GetRobotByID(ctx, &robot.GetRobotByIDParams{RobotID: made.ID})).Payload
 	require.Empty(h.t, read.Secret)
@@ -174,7 +174,7 @@ func robots(h *harbor) {
 func quotas(h *harbor) {
 	ctx := h.t.Context()
 	number := h.newProject("bounded")
-	list := ok[*quota.ListQuotasOK](h)(h.Quota.ListQuotas(ctx, &quota.ListQuotasParams{Reference: to("project"), ReferenceID: to(number)}))
+	list := ok[*quota.ListQuotasOK](h)(h.Quota.ListQuotas(ctx, &quota.ListQuotasParams{Reference: new("project"), ReferenceID: new(number)}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 	found := list.Payload[0]
 	require.Equal(h.t, int64(-1), found.Hard["storage"])
@@ -183,6 +183,6 @@ func quotas(h *harbor) {
 	require.Equal(h.t, int64(1<<30), read.Hard["storage"])
 	require.Zero(h.t, read.Used["storage"])
 	refused[*quota.GetQuotaOK](h, "404")(h.Quota.GetQuota(ctx, &quota.GetQuotaParams{ID: 4711}))
-	everything := ok[*quota.ListQuotasOK](h)(h.Quota.ListQuotas(ctx, &quota.ListQuotasParams{PageSize: to(int64(0))}))
+	everything := ok[*quota.ListQuotasOK](h)(h.Quota.ListQuotas(ctx, &quota.ListQuotasParams{PageSize: new(int64(0))}))
 	require.Greater(h.t, everything.XTotalCount, int64(1))
 }

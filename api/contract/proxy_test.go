@@ -19,25 +19,25 @@ func caches(h *harbor) {
 	})).Location)
 	create := func(name string, registryID int64) (*project.CreateProjectCreated, error) {
 		return h.Project.CreateProject(ctx, &project.CreateProjectParams{Project: &models.ProjectReq{
-			ProjectName: name, RegistryID: &registryID, Metadata: &models.ProjectMetadata{Public: "true", ProxySpeedKb: to("1024")},
+			ProjectName: name, RegistryID: &registryID, Metadata: &models.ProjectMetadata{Public: "true", ProxySpeedKb: new("1024")},
 		}})
 	}
 	refused[*project.CreateProjectCreated](h, "400")(create("cache", 4711))
 	refused[*project.CreateProjectCreated](h, "400")(create("cache", -1))
 	made := ok[*project.CreateProjectCreated](h)(create("cache", number))
 
-	read := ok[*project.GetProjectOK](h)(h.Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "cache", XIsResourceName: to(true)})).Payload
+	read := ok[*project.GetProjectOK](h)(h.Project.GetProject(ctx, &project.GetProjectParams{ProjectNameOrID: "cache", XIsResourceName: new(true)})).Payload
 	require.Equal(h.t, number, read.RegistryID)
 	require.Equal(h.t, "1024", *read.Metadata.ProxySpeedKb)
-	list := ok[*project.ListProjectsOK](h)(h.Project.ListProjects(ctx, &project.ListProjectsParams{Name: to("cache")}))
+	list := ok[*project.ListProjectsOK](h)(h.Project.ListProjects(ctx, &project.ListProjectsParams{Name: new("cache")}))
 	require.Equal(h.t, number, list.Payload[0].RegistryID)
-	summary := ok[*project.GetProjectSummaryOK](h)(h.Project.GetProjectSummary(ctx, &project.GetProjectSummaryParams{ProjectNameOrID: "cache", XIsResourceName: to(true)})).Payload
+	summary := ok[*project.GetProjectSummaryOK](h)(h.Project.GetProjectSummary(ctx, &project.GetProjectSummaryParams{ProjectNameOrID: "cache", XIsResourceName: new(true)})).Payload
 	require.Equal(h.t, "cached", summary.Registry.Name)
 	require.Nil(h.t, summary.Registry.Credential)
 
 	change := func(registryID int64) (*project.UpdateProjectOK, error) {
-		return h.Project.UpdateProject(ctx, &project.UpdateProjectParams{ProjectNameOrID: "cache", XIsResourceName: to(true), Project: &models.ProjectReq{
-			RegistryID: &registryID, Metadata: &models.ProjectMetadata{ProxySpeedKb: to("2048")},
+		return h.Project.UpdateProject(ctx, &project.UpdateProjectParams{ProjectNameOrID: "cache", XIsResourceName: new(true), Project: &models.ProjectReq{
+			RegistryID: &registryID, Metadata: &models.ProjectMetadata{ProxySpeedKb: new("2048")},
 		}})
 	}
 	refused[*project.UpdateProjectOK](h, "400")(change(0))
@@ -48,7 +48,7 @@ func caches(h *harbor) {
 	refused[*artifact.CopyArtifactCreated](h, "405")(h.Artifact.CopyArtifact(ctx, &artifact.CopyArtifactParams{
 		ProjectName: "cache", RepositoryName: "app", From: "library/for-cache@" + image.Digest.String(),
 	}))
-	ok[*project.DeleteProjectOK](h)(h.Project.DeleteProject(ctx, &project.DeleteProjectParams{ProjectNameOrID: "cache", XIsResourceName: to(true)}))
+	ok[*project.DeleteProjectOK](h)(h.Project.DeleteProject(ctx, &project.DeleteProjectParams{ProjectNameOrID: "cache", XIsResourceName: new(true)}))
 	ok[*registry.DeleteRegistryOK](h)(h.Registry.DeleteRegistry(ctx, &registry.DeleteRegistryParams{ID: number}))
 	require.NotEmpty(h.t, made.Location)
 }

@@ -20,11 +20,11 @@ func registries(h *harbor) {
 	infos := ok[*registry.ListRegistryProviderInfosOK](h)(h.Registry.ListRegistryProviderInfos(ctx, &registry.ListRegistryProviderInfosParams{})).Payload
 	require.Equal(h.t, "_json_key", infos["google-gcr"].CredentialPattern.AccessKeyData)
 
-	ok[*registry.PingRegistryOK](h)(h.Registry.PingRegistry(ctx, &registry.PingRegistryParams{Registry: &models.RegistryPing{Type: to("docker-registry"), URL: &address}}))
+	ok[*registry.PingRegistryOK](h)(h.Registry.PingRegistry(ctx, &registry.PingRegistryParams{Registry: &models.RegistryPing{Type: new("docker-registry"), URL: &address}}))
 	refused[*registry.PingRegistryOK](h, "400")(h.Registry.PingRegistry(ctx, &registry.PingRegistryParams{
-		Registry: &models.RegistryPing{Type: to("docker-registry"), URL: to("http://127.0.0.1:1")},
+		Registry: &models.RegistryPing{Type: new("docker-registry"), URL: new("http://127.0.0.1:1")},
 	}))
-	refused[*registry.PingRegistryOK](h, "404")(h.Registry.PingRegistry(ctx, &registry.PingRegistryParams{Registry: &models.RegistryPing{ID: to(int64(4711))}}))
+	refused[*registry.PingRegistryOK](h, "404")(h.Registry.PingRegistry(ctx, &registry.PingRegistryParams{Registry: &models.RegistryPing{ID: new(int64(4711))}}))
 
 	wanted := &models.Registry{
 		Name: "elsewhere", URL: address, Type: "docker-registry", Description: "a mirror",
@@ -41,11 +41,11 @@ func registries(h *harbor) {
 	require.Equal(h.t, "healthy", read.Status)
 	require.Equal(h.t, &models.RegistryCredential{Type: "basic", AccessKey: "robot", AccessSecret: "*****"}, read.Credential)
 	require.Equal(h.t, []string{"manual", "scheduled"}, ok[*registry.GetRegistryInfoOK](h)(h.Registry.GetRegistryInfo(ctx, &registry.GetRegistryInfoParams{ID: number})).Payload.SupportedTriggers)
-	list := ok[*registry.ListRegistriesOK](h)(h.Registry.ListRegistries(ctx, &registry.ListRegistriesParams{Name: to("else")}))
+	list := ok[*registry.ListRegistriesOK](h)(h.Registry.ListRegistries(ctx, &registry.ListRegistriesParams{Name: new("else")}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 
-	ok[*registry.UpdateRegistryOK](h)(h.Registry.UpdateRegistry(ctx, &registry.UpdateRegistryParams{ID: number, Registry: &models.RegistryUpdate{Name: to("far")}}))
-	refused[*registry.UpdateRegistryOK](h, "404")(h.Registry.UpdateRegistry(ctx, &registry.UpdateRegistryParams{ID: 4711, Registry: &models.RegistryUpdate{Name: to("far")}}))
+	ok[*registry.UpdateRegistryOK](h)(h.Registry.UpdateRegistry(ctx, &registry.UpdateRegistryParams{ID: number, Registry: &models.RegistryUpdate{Name: new("far")}}))
+	refused[*registry.UpdateRegistryOK](h, "404")(h.Registry.UpdateRegistry(ctx, &registry.UpdateRegistryParams{ID: 4711, Registry: &models.RegistryUpdate{Name: new("far")}}))
 	require.Equal(h.t, "far", ok[*registry.GetRegistryOK](h)(h.Registry.GetRegistry(ctx, &registry.GetRegistryParams{ID: number})).Payload.Name)
 	ok[*registry.DeleteRegistryOK](h)(h.Registry.DeleteRegistry(ctx, &registry.DeleteRegistryParams{ID: number}))
 	refused[*registry.DeleteRegistryOK](h, "404")(h.Registry.DeleteRegistry(ctx, &registry.DeleteRegistryParams{ID: number}))
@@ -60,8 +60,8 @@ func replications(h *harbor) {
 	h.server.PushImage(h.t, "library/moved", apitest.Image{Layers: []string{"a layer"}}, "v1", "v2")
 
 	wanted := &models.ReplicationPolicy{
-		Name: "push", Description: "to the mirror", DestRegistry: &models.Registry{ID: far}, DestNamespace: "mirror", DestNamespaceReplaceCount: to(int8(1)),
-		Trigger: &models.ReplicationTrigger{Type: "manual"}, Enabled: true, Override: true, Speed: to(int32(-1)), CopyByChunk: to(true),
+		Name: "push", Description: "to the mirror", DestRegistry: &models.Registry{ID: far}, DestNamespace: "mirror", DestNamespaceReplaceCount: new(int8(1)),
+		Trigger: &models.ReplicationTrigger{Type: "manual"}, Enabled: true, Override: true, Speed: new(int32(-1)), CopyByChunk: new(true),
 		Filters: []*models.ReplicationFilter{{Type: "name", Value: "library/**"}, {Type: "tag", Value: "v1", Decoration: "excludes"}, {Type: "label", Value: []string{"x"}, Decoration: "excludes"}},
 	}
 	made := ok[*replication.CreateReplicationPolicyCreated](h)(h.Replication.CreateReplicationPolicy(ctx, &replication.CreateReplicationPolicyParams{Policy: wanted}))
@@ -76,7 +76,7 @@ func replications(h *harbor) {
 	require.Equal(h.t, int64(0), read.SrcRegistry.ID)
 	require.Equal(h.t, int8(1), *read.DestNamespaceReplaceCount)
 	require.Equal(h.t, wanted.Filters[1], read.Filters[1])
-	require.Equal(h.t, int64(1), ok[*replication.ListReplicationPoliciesOK](h)(h.Replication.ListReplicationPolicies(ctx, &replication.ListReplicationPoliciesParams{Name: to("pus")})).XTotalCount)
+	require.Equal(h.t, int64(1), ok[*replication.ListReplicationPoliciesOK](h)(h.Replication.ListReplicationPolicies(ctx, &replication.ListReplicationPoliciesParams{Name: new("pus")})).XTotalCount)
 
 	started := ok[*replication.StartReplicationCreated](h)(h.Replication.StartReplication(ctx, &replication.StartReplicationParams{
 		Execution: &models.StartReplicationExecution{PolicyID: number},
@@ -87,9 +87,9 @@ func replications(h *harbor) {
 		return err == nil && found.Payload.Status == "Succeed" && found.Payload.Total == 1 && found.Payload.Succeed == 1
 	}, 20*time.Second, 50*time.Millisecond)
 	require.Equal(h.t, int64(1), ok[*replication.ListReplicationExecutionsOK](h)(h.Replication.ListReplicationExecutions(ctx, &replication.ListReplicationExecutionsParams{
-		PolicyID: &number, Status: to("Succeed"), Trigger: to("manual"),
+		PolicyID: &number, Status: new("Succeed"), Trigger: new("manual"),
 	})).XTotalCount)
-	tasks := ok[*replication.ListReplicationTasksOK](h)(h.Replication.ListReplicationTasks(ctx, &replication.ListReplicationTasksParams{ID: execution, Status: to("Succeed"), ResourceType: to("image")})).Payload
+	tasks := ok[*replication.ListReplicationTasksOK](h)(h.Replication.ListReplicationTasks(ctx, &replication.ListReplicationTasksParams{ID: execution, Status: new("Succeed"), ResourceType: new("image")})).Payload
 	require.Len(h.t, tasks, 1)
 	require.Equal(h.t, "copy", tasks[0].Operation)
 	require.Equal(h.t, "mirror/moved", tasks[0].DstResource)

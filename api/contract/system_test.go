@@ -37,14 +37,14 @@ func system(h *harbor) {
 	require.True(h.t, values.SessionTimeout.Editable)
 	ok[*configure.GetInternalconfigOK](h)(h.Configure.GetInternalconfig(ctx, &configure.GetInternalconfigParams{}))
 	ok[*configure.UpdateConfigurationsOK](h)(h.Configure.UpdateConfigurations(ctx, &configure.UpdateConfigurationsParams{
-		Configurations: &models.Configurations{SessionTimeout: to(int64(30)), BannerMessage: to("hello")},
+		Configurations: &models.Configurations{SessionTimeout: new(int64(30)), BannerMessage: new("hello")},
 	}))
 	values = ok[*configure.GetConfigurationsOK](h)(h.Configure.GetConfigurations(ctx, &configure.GetConfigurationsParams{})).Payload
 	require.Equal(h.t, int64(30), values.SessionTimeout.Value)
 	refused[*configure.GetConfigurationsOK](h, "401")(h.as("", "").Configure.GetConfigurations(ctx, &configure.GetConfigurationsParams{}))
 
 	ok[*system_cve_allowlist.PutSystemCVEAllowlistOK](h)(h.SystemCVEAllowlist.PutSystemCVEAllowlist(ctx, &system_cve_allowlist.PutSystemCVEAllowlistParams{
-		Allowlist: &models.CVEAllowlist{Items: []*models.CVEAllowlistItem{{CVEID: "CVE-2026-1"}}, ExpiresAt: to(int64(1893456000))},
+		Allowlist: &models.CVEAllowlist{Items: []*models.CVEAllowlistItem{{CVEID: "CVE-2026-1"}}, ExpiresAt: new(int64(1893456000))},
 	}))
 	listed := ok[*system_cve_allowlist.GetSystemCVEAllowlistOK](h)(h.SystemCVEAllowlist.GetSystemCVEAllowlist(ctx, &system_cve_allowlist.GetSystemCVEAllowlistParams{})).Payload
 	require.Equal(h.t, "CVE-2026-1", listed.Items[0].CVEID)
@@ -57,8 +57,8 @@ func system(h *harbor) {
 		LdapURL: "ldap://127.0.0.1:1", LdapBaseDn: "dc=example,dc=com", LdapUID: "uid", LdapScope: 2, LdapConnectionTimeout: 1,
 	}})).Payload
 	require.False(h.t, pinged.Success)
-	refused[*ldap.SearchLdapUserOK](h, "400")(h.Ldap.SearchLdapUser(ctx, &ldap.SearchLdapUserParams{Username: to("clara")}))
-	refused[*ldap.SearchLdapGroupOK](h, "400")(h.Ldap.SearchLdapGroup(ctx, &ldap.SearchLdapGroupParams{Groupname: to("devs")}))
+	refused[*ldap.SearchLdapUserOK](h, "400")(h.Ldap.SearchLdapUser(ctx, &ldap.SearchLdapUserParams{Username: new("clara")}))
+	refused[*ldap.SearchLdapGroupOK](h, "400")(h.Ldap.SearchLdapGroup(ctx, &ldap.SearchLdapGroupParams{Groupname: new("devs")}))
 	refused[*ldap.ImportLdapUserOK](h, "400")(h.Ldap.ImportLdapUser(ctx, &ldap.ImportLdapUserParams{UIDList: &models.LdapImportUsers{LdapUIDList: []string{"clara"}}}))
 	refused[*oidc.PingOIDCOK](h, "400")(h.OIDC.PingOIDC(ctx, &oidc.PingOIDCParams{Endpoint: oidc.PingOIDCBody{URL: "http://127.0.0.1:1"}}))
 }

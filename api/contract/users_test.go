@@ -25,7 +25,7 @@ func users(h *harbor) {
 	refused[*user.CreateUserCreated](h, "401")(h.as("", "").User.CreateUser(ctx, request("eve")))
 	refused[*user.CreateUserCreated](h, "403")(h.as("clara", password).User.CreateUser(ctx, request("eve")))
 
-	list := ok[*user.ListUsersOK](h)(h.User.ListUsers(ctx, &user.ListUsersParams{Q: to("username=clara")}))
+	list := ok[*user.ListUsersOK](h)(h.User.ListUsers(ctx, &user.ListUsersParams{Q: new("username=clara")}))
 	require.Equal(h.t, int64(1), list.XTotalCount)
 	require.Equal(h.t, "clara@example.com", list.Payload[0].Email)
 	found := ok[*user.SearchUsersOK](h)(h.as("clara", password).User.SearchUsers(ctx, &user.SearchUsersParams{Username: "clar"})).Payload
@@ -43,7 +43,7 @@ func users(h *harbor) {
 	require.Equal(h.t, "clara", current.Username)
 	refused[*user.GetCurrentUserInfoOK](h, "401")(h.as("", "").User.GetCurrentUserInfo(ctx, &user.GetCurrentUserInfoParams{}))
 	ok[*user.GetCurrentUserPermissionsOK](h)(h.as("clara", password).User.GetCurrentUserPermissions(ctx, &user.GetCurrentUserPermissionsParams{
-		Scope: to("/project/1"), Relative: to(true),
+		Scope: new("/project/1"), Relative: new(true),
 	}))
 	refused[*user.SetCliSecretOK](h, "412")(h.User.SetCliSecret(ctx, &user.SetCliSecretParams{UserID: clara, Secret: &models.OIDCCliSecretReq{Secret: "C1i-secret-of-hers"}}))
 	const fresh = "An0ther-horse"

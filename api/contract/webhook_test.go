@@ -48,7 +48,7 @@ func webhooks(h *harbor) {
 	require.Equal(h.t, &models.WebhookTargetObject{Type: "http", Address: receiver.URL, AuthHeader: "*****", PayloadFormat: "CloudEvents", SkipCertVerify: true}, got.Targets[0])
 	got.Description = "changed"
 	ok[*webhook.UpdateWebhookPolicyOfProjectOK](h)(h.Webhook.UpdateWebhookPolicyOfProject(ctx, &webhook.UpdateWebhookPolicyOfProjectParams{ProjectNameOrID: project, WebhookPolicyID: policyID, Policy: got}))
-	listed := ok[*webhook.ListWebhookPoliciesOfProjectOK](h)(h.Webhook.ListWebhookPoliciesOfProject(ctx, &webhook.ListWebhookPoliciesOfProjectParams{ProjectNameOrID: project, Q: to("name=ci")}))
+	listed := ok[*webhook.ListWebhookPoliciesOfProjectOK](h)(h.Webhook.ListWebhookPoliciesOfProject(ctx, &webhook.ListWebhookPoliciesOfProjectParams{ProjectNameOrID: project, Q: new("name=ci")}))
 	require.Len(h.t, listed.Payload, 1)
 	require.Equal(h.t, int64(1), listed.XTotalCount)
 	require.Equal(h.t, "changed", listed.Payload[0].Description)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -127,9 +128,7 @@ const listPage = 100
 func list[T any](ctx context.Context, a *API, path string, query url.Values, most int) ([]T, error) {
 	entries := []T{}
 	asked := url.Values{}
-	for name, values := range query {
-		asked[name] = values
-	}
+	maps.Copy(asked, query)
 	asked.Set("page_size", strconv.Itoa(listPage))
 	for page := 1; ; page++ {
 		asked.Set("page", strconv.Itoa(page))

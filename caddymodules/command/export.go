@@ -194,43 +194,43 @@ func present(c *call) (*presence, error) {
 	return p, nil
 }
 
-func (all *presence) project(c *call, found project, limit int64) (*projectPresence, error) {
+func (p *presence) project(c *call, found project, limit int64) (*projectPresence, error) {
 	public := found.Metadata["public"] == "true"
-	p := &projectPresence{id: found.ID, groups: all.groups, spec: projectSpec{Name: found.Name, Public: &public, Quota: quotaText(limit), Metadata: maps.Clone(found.Metadata)}}
+	now := &projectPresence{id: found.ID, groups: p.groups, spec: projectSpec{Name: found.Name, Public: &public, Quota: quotaText(limit), Metadata: maps.Clone(found.Metadata)}}
 	// These have fields of their own, or are not for people.
 	for _, key := range []string{"public", "retention_id"} {
-		delete(p.spec.Metadata, key)
+		delete(now.spec.Metadata, key)
 	}
 	var err error
-	if p.members, err = list[member](c.Context(), c.API, at("projects", found.Name, "members"), nil, 0); err != nil {
+	if now.members, err = list[member](c.Context(), c.API, at("projects", found.Name, "members"), nil, 0); err != nil {
 		return nil, err
 	}
 	specs := []memberSpec{}
-	for _, m := range p.members {
-		specs = append(specs, p.member(m))
+	for _, m := range now.members {
+		specs = append(specs, now.member(m))
 	}
-	p.spec.Members = &specs
+	now.spec.Members = &specs
 	query := url.Values{"scope": {"p"}, "project_id": {strconv.FormatInt(found.ID, 10)}}
-	if p.labels, err = list[label](c.Context(), c.API, "/labels", query, 0); err != nil {
+	if now.labels, err = list[label](c.Context(), c.API, "/labels", query, 0); err != nil {
 		return nil, err
 	}
-	p.spec.Labels = labelSpecs(p.labels)
-	if p.rules, err = list[immutableRule](c.Context(), c.API, at("projects", found.Name, "immutabletagrules"), nil, 0); err != nil {
+	now.spec.Labels = labelSpecs(now.labels)
+	if now.rules, err = list[immutableRule](c.Context(), c.API, at("projects", found.Name, "immutabletagrules"), nil, 0); err != nil {
 		return nil, err
 	}
 	rules := []immutableSpec{}
-	for _, rule := range p.rules {
+	for _, rule := range now.rules {
 		rules = append(rules, rule.spec())
 	}
-	p.spec.ImmutableTags = &rules
+	now.spec.ImmutableTags = &rules
 	full, err := get[struct {
 		Allowlist cveAllowlist `json:"cve_allowlist"`
 	}](c.Context(), c.API, at("projects", found.Name), nil)
 	if err != nil {
 		return nil, err
 	}
-	p.spec.Vulnerabilities = full.Allowlist.spec()
-	return p, nil
+	now.spec.Vulnerabilities = full.Allowlist.spec()
+	return now, nil
 }
 
 func labelSpecs(labels []label) *[]labelSpec {
@@ -242,12 +242,12 @@ func labelSpecs(labels []label) *[]labelSpec {
 }
 
 // member is a member as a document has it: an LDAP group by its distinguished name, which is the same to every registry.
-func (p *projectPresence) member(m member) memberSpec {
+func (now *projectPresence) member(m member) memberSpec {
 	if m.Type != "g" {
 		return memberSpec{User: m.Name, Role: m.Role}
 	}
 	spec := memberSpec{Group: m.Name, Role: m.Role}
-	g := p.groups[m.EntityID]
+	g := now.groups[m.EntityID]
 	for word, kind := range groupKinds {
 		if kind == g.Kind {
 			spec.Kind = word

@@ -236,10 +236,10 @@ func within(dn, base string, scope int) bool {
 		return false
 	}
 	depth := len(child.RDNs) - len(parent.RDNs)
-	switch {
-	case depth == 0:
+	switch depth {
+	case 0:
 		return scope != ldap.ScopeSingleLevel && child.EqualFold(parent)
-	case depth == 1:
+	case 1:
 		return scope != ldap.ScopeBaseObject && parent.AncestorOfFold(child)
 	}
 	return depth > 1 && scope == ldap.ScopeWholeSubtree && parent.AncestorOfFold(child)

@@ -166,8 +166,13 @@ func testListPages(t *testing.T, f fixture) {
 	f.recountLists(t)
 	for _, projectID := range []int64{0, f.project.ID} {
 		for _, orders := range [][]metadata.Order{
-			nil, {{Field: "creation_time"}}, {{Field: "creation_time", Descending: true}}, {{Field: "name"}}, {{Field: "name", Descending: true}},
-			{{Field: "update_time"}}, {{Field: "repository_id", Descending: true}, {Field: "name"}},
+			nil,
+			{{Field: "creation_time"}},
+			{{Field: "creation_time", Descending: true}},
+			{{Field: "name"}},
+			{{Field: "name", Descending: true}},
+			{{Field: "update_time"}},
+			{{Field: "repository_id", Descending: true}, {Field: "name"}},
 		} {
 			list := func(offset, limit int64) []int64 {
 				rows, total, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, projectID, metadata.Query{Order: orders, Offset: offset, Limit: limit})

@@ -115,9 +115,24 @@ func byKind(rows []mapping) map[event.Kind]mapping {
 
 // harborTypes are those that Harbor has, in its order.
 var harborTypes = []Type{
-	{"create", "artifact"}, {"delete", "artifact"}, {"pull", "artifact"}, {"create", "project"}, {"delete", "project"}, {"delete", "repository"},
-	{"login", "user"}, {"logout", "user"}, {"create", "user"}, {"delete", "user"}, {"update", "user"}, {"create", "robot"}, {"delete", "robot"},
-	{"update", "configuration"}, {"update", "project"}, {"create", "member"}, {"update", "member"}, {"delete", "member"},
+	{"create", "artifact"},
+	{"delete", "artifact"},
+	{"pull", "artifact"},
+	{"create", "project"},
+	{"delete", "project"},
+	{"delete", "repository"},
+	{"login", "user"},
+	{"logout", "user"},
+	{"create", "user"},
+	{"delete", "user"},
+	{"update", "user"},
+	{"create", "robot"},
+	{"delete", "robot"},
+	{"update", "configuration"},
+	{"update", "project"},
+	{"create", "member"},
+	{"update", "member"},
+	{"delete", "member"},
 }
 
 // Types returns all types: Harbor's, and after them those that only Berth has.
@@ -146,7 +161,7 @@ func entryOf(e metadata.Event) metadata.AuditEntry {
 	case event.Refused:
 		m = mappingOf(e.Attempt)
 	case event.EventsDropped:
-		e.Subject = mappingOf(e.Attempt).Type.String()
+		e.Subject = mappingOf(e.Attempt).String()
 	}
 	entry := metadata.AuditEntry{
 		ID: e.ID, ProjectID: e.ProjectID, Operation: m.Operation, ResourceType: m.Resource, Resource: m.of(e.Event), Username: e.Actor,
@@ -170,12 +185,12 @@ func mappingOf(kind event.Kind) mapping {
 
 // describe says in words what happened.
 func describe(e event.Event, entry metadata.AuditEntry) string {
-	switch {
-	case e.Kind == event.Refused:
+	switch e.Kind {
+	case event.Refused:
 		return fmt.Sprintf("refused to %s %s %s", entry.Operation, entry.ResourceType, entry.Resource)
-	case e.Kind == event.EventsDropped:
+	case event.EventsDropped:
 		return fmt.Sprintf("%d events of this type came faster than they could be written, and are not in this log", e.Size)
-	case e.Kind == event.LoginFailed:
+	case event.LoginFailed:
 		return "login refused: wrong user name or password"
 	}
 	times := ""

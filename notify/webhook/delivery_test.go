@@ -147,7 +147,7 @@ func TestDelivery_redirects(t *testing.T) {
 			w.Header().Set("Location", location)
 			w.WriteHeader(status)
 		})
-		trials, err := r.policies.Try(t.Context(), admin, r.project, 0, wanted("redirect", webhook.WantedTarget{Type: "http", Address: from.URL, AuthHeader: ptr("hush")}))
+		trials, err := r.policies.Try(t.Context(), admin, r.project, 0, wanted("redirect", webhook.WantedTarget{Type: "http", Address: from.URL, AuthHeader: new("hush")}))
 		require.NoError(t, err)
 		return trials[0].Err
 	}

@@ -210,7 +210,8 @@ func (r *registry) ended(t *testing.T, policy metadata.WebhookPolicy, n int) []m
 	return executions
 }
 
-func ptr(s string) *string { return &s }
+//go:fix inline
+func ptr(s string) *string { return new(s) }
 
 // golden has the payload of each type, in the fields that Harbor has.
 var golden = []struct {
@@ -225,43 +226,51 @@ var golden = []struct {
 		"harbor.artifact.pushed",
 	},
 	{
-		webhook.PullArtifact, event.Event{Kind: event.ManifestPulled, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1"},
+		webhook.PullArtifact,
+		event.Event{Kind: event.ManifestPulled, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1"},
 		`{"resources": [{"digest": "sha256:1", "tag": "sha256:1", "resource_url": "registry.example.com/library/app@sha256:1"}], "repository": REPOSITORY}`,
 		"harbor.artifact.pulled",
 	},
 	{
-		webhook.DeleteArtifact, event.Event{Kind: event.ManifestDeleted, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Details: `{"tags":["v1","v2"]}`},
+		webhook.DeleteArtifact,
+		event.Event{Kind: event.ManifestDeleted, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Details: `{"tags":["v1","v2"]}`},
 		`{"resources": [{"digest": "sha256:1", "tag": "v1", "resource_url": "registry.example.com/library/app:v1"},
 			{"digest": "sha256:1", "tag": "v2", "resource_url": "registry.example.com/library/app:v2"}], "repository": REPOSITORY}`,
 		"harbor.artifact.deleted",
 	},
 	{
-		webhook.QuotaExceed, event.Event{Kind: event.QuotaExceeded, Actor: "alice", RequestID: "r1", Repository: "library/app", Tag: "v1", Subject: "too much"},
+		webhook.QuotaExceed,
+		event.Event{Kind: event.QuotaExceeded, Actor: "alice", RequestID: "r1", Repository: "library/app", Tag: "v1", Subject: "too much"},
 		`{"resources": [{"tag": "v1", "resource_url": "registry.example.com/library/app:v1"}], "repository": REPOSITORY, "custom_attributes": {"Details": "too much"}}`,
 		"harbor.quota.exceeded",
 	},
 	{
-		webhook.QuotaWarning, event.Event{Kind: event.QuotaWarned, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Subject: "nearly"},
+		webhook.QuotaWarning,
+		event.Event{Kind: event.QuotaWarned, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Subject: "nearly"},
 		`{"resources": [{"digest": "sha256:1", "tag": "v1", "resource_url": "registry.example.com/library/app:v1"}], "repository": REPOSITORY, "custom_attributes": {"Details": "nearly"}}`,
 		"harbor.quota.warned",
 	},
 	{
-		webhook.ScanningCompleted, event.Event{Kind: event.ScanCompleted, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Details: `{"type":"vulnerability","overview":{"a":1}}`},
+		webhook.ScanningCompleted,
+		event.Event{Kind: event.ScanCompleted, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Details: `{"type":"vulnerability","overview":{"a":1}}`},
 		`{"resources": [{"digest": "sha256:1", "tag": "v1", "resource_url": "registry.example.com/library/app:v1", "scan_overview": {"a": 1}}], "repository": REPOSITORY, "scan": {"scan_type": "vulnerability"}}`,
 		"harbor.scan.completed",
 	},
 	{
-		webhook.ScanningFailed, event.Event{Kind: event.ScanFailed, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Details: `{"type":"sbom","overview":{"a":1}}`},
+		webhook.ScanningFailed,
+		event.Event{Kind: event.ScanFailed, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Tag: "v1", Details: `{"type":"sbom","overview":{"a":1}}`},
 		`{"resources": [{"digest": "sha256:1", "tag": "v1", "resource_url": "registry.example.com/library/app:v1", "sbom_overview": {"a": 1}}], "repository": REPOSITORY, "scan": {"scan_type": "sbom"}}`,
 		"harbor.scan.failed",
 	},
 	{
-		webhook.ScanningStopped, event.Event{Kind: event.ScanStopped, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Details: `{"type":"vulnerability"}`},
+		webhook.ScanningStopped,
+		event.Event{Kind: event.ScanStopped, Actor: "alice", RequestID: "r1", Repository: "library/app", Digest: "sha256:1", Details: `{"type":"vulnerability"}`},
 		`{"resources": [{"digest": "sha256:1", "tag": "sha256:1", "resource_url": "registry.example.com/library/app@sha256:1"}], "repository": REPOSITORY, "scan": {"scan_type": "vulnerability"}}`,
 		"harbor.scan.stopped",
 	},
 	{
-		webhook.Replication, event.Event{Kind: event.ReplicationEnded, Actor: "alice", RequestID: "r1", Repository: "library/app", Details: `{"rule_id":3,"rule_creator":"bob","status":"Failed","message":"m",
+		webhook.Replication,
+		event.Event{Kind: event.ReplicationEnded, Actor: "alice", RequestID: "r1", Repository: "library/app", Details: `{"rule_id":3,"rule_creator":"bob","status":"Failed","message":"m",
 			"trigger":"manual","resource_type":"image","override":true,"authentication":"basic","source":{"registry":"Local","type":"harbor","endpoint":"https://r","namespace":"library"},
 			"destination":{"registry":"far","type":"docker-registry","endpoint":"https://f","namespace":"mirror"},
 			"succeeded":[{"type":"image","name":"library/app:v1","status":"Success"}],"failed":[{"type":"image","name":"library/app:v2","status":"Failed","reason":"no"}]}`},
@@ -274,7 +283,8 @@ var golden = []struct {
 		"harbor.replication.status.changed",
 	},
 	{
-		webhook.TagRetention, event.Event{Kind: event.RetentionEnded, Actor: "alice", RequestID: "r1", Repository: "library/app", Details: `{"policy_id":4,"status":"SUCCESS","total":3,"retained":2,"rules":[{"id":1}],
+		webhook.TagRetention,
+		event.Event{Kind: event.RetentionEnded, Actor: "alice", RequestID: "r1", Repository: "library/app", Details: `{"policy_id":4,"status":"SUCCESS","total":3,"retained":2,"rules":[{"id":1}],
 			"deleted":[{"type":"image","name":"library/app:v0","status":"Success"}]}`},
 		`{"retention": {"total": 3, "retained": 2, "harbor_hostname": "registry.example.com", "project_name": "library", "retention_policy_id": 4, "result": "SUCCESS",
 			"retention_rule": [{"id": 1}], "deleted_artifact": [{"type": "image", "status": "Success", "name_tag": "library/app:v0"}]}}`,
@@ -358,7 +368,7 @@ func TestPayload_slackKeepsHostileTextsApart(t *testing.T) {
 func TestRequest_isSignedAndAuthorized(t *testing.T) {
 	r := start(t, sqlitetest.Open(t), nil)
 	to := receive(t, nil)
-	policy := r.tell(t, "signed", webhook.WantedTarget{Type: "http", Address: to.URL, AuthHeader: ptr("Bearer hush"), Secret: ptr("very secret")})
+	policy := r.tell(t, "signed", webhook.WantedTarget{Type: "http", Address: to.URL, AuthHeader: new("Bearer hush"), Secret: new("very secret")})
 	r.happen(t, pushed("v1"))
 	got := to.next(t)
 	mac := hmac.New(sha256.New, []byte("very secret"))
@@ -387,7 +397,7 @@ func TestRequest_isSignedAndAuthorized(t *testing.T) {
 func TestUpdate_secretsStayWithTheirAddress(t *testing.T) {
 	r := start(t, sqlitetest.Open(t), nil)
 	right, wrong := receive(t, nil), receive(t, nil)
-	hidden := webhook.WantedTarget{Type: "http", Address: right.URL, AuthHeader: ptr("hush"), Secret: ptr("hush too")}
+	hidden := webhook.WantedTarget{Type: "http", Address: right.URL, AuthHeader: new("hush"), Secret: new("hush too")}
 	policy := r.tell(t, "kept", hidden)
 	update := func(targets ...webhook.WantedTarget) {
 		t.Helper()
@@ -414,7 +424,7 @@ func TestUpdate_secretsStayWithTheirAddress(t *testing.T) {
 	tried := right.next(t)
 	require.Equal(t, "hush", tried.header.Get("Authorization"))
 	require.Contains(t, tried.body, `"type":"TEST"`)
-	update(webhook.WantedTarget{Type: "http", Address: right.URL, AuthHeader: ptr("")})
+	update(webhook.WantedTarget{Type: "http", Address: right.URL, AuthHeader: new("")})
 	last := right.next(t)
 	require.Empty(t, last.header.Get("Authorization"))
 	require.NotEmpty(t, last.header.Get("X-Berth-Signature"))
@@ -461,8 +471,12 @@ func TestPolicies_refuse(t *testing.T) {
 		refuse(fault.Invalid, wanted("address", webhook.WantedTarget{Type: "http", Address: address}))
 	}
 	for _, target := range []webhook.WantedTarget{
-		{Type: "mail"}, {Type: "slack", Format: "CloudEvents"}, {Type: "http", Format: "XML"}, {Type: "http", CA: "no PEM"}, {Type: "http", AuthHeader: ptr("a\r\nb: c")},
-		{Type: "http", Secret: ptr(strings.Repeat("s", 5000))},
+		{Type: "mail"},
+		{Type: "slack", Format: "CloudEvents"},
+		{Type: "http", Format: "XML"},
+		{Type: "http", CA: "no PEM"},
+		{Type: "http", AuthHeader: new("a\r\nb: c")},
+		{Type: "http", Secret: new(strings.Repeat("s", 5000))},
 	} {
 		target.Address = good.Address
 		refuse(fault.Invalid, wanted("target", target))

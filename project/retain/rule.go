@@ -24,9 +24,12 @@ const (
 
 // The decorations of selectors.
 const (
-	RepoMatches, RepoExcludes = "repoMatches", "repoExcludes"
-	Matches, Excludes         = "matches", "excludes"
-	WithLabels, WithoutLabels = "withLabels", "withoutLabels"
+	RepoMatches   = "repoMatches"
+	RepoExcludes  = "repoExcludes"
+	Matches       = "matches"
+	Excludes      = "excludes"
+	WithLabels    = "withLabels"
+	WithoutLabels = "withoutLabels"
 )
 
 // Rule is a rule as it is kept, and as Harbor's clients read and write it.

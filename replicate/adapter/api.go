@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -80,9 +81,7 @@ func (a *API) Send(ctx context.Context, method, target string, header http.Heade
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	if a.Authorize != nil {
 		if err := a.Authorize(ctx, request); err != nil {
 			return nil, err

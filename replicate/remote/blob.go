@@ -106,8 +106,6 @@ const (
 	firstChunk    = 64 << 20
 	smallestChunk = 1 << 20
 	largestChunk  = 512 << 20
-	// wholeBlob is the size up to which a blob is sent in one request without a chunk.
-	wholeBlob = 1 << 20
 )
 
 // How often a transfer goes on after a fault without having got any further, and how long it waits between.
