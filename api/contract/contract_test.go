@@ -118,9 +118,6 @@ func id(t *testing.T, location string) int64 {
 	return number
 }
 
-//go:fix inline
-func to[T any](value T) *T { return new(value) }
-
 // own are routes that Harbor's client does not know.
 var own = []string{
 	"getStorageUsage", "createStorageVerification", "listStorageVerifications", "getStorageVerification", "stopStorageVerification",

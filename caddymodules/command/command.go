@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -58,11 +59,24 @@ var groups = []group{
 	{"audit", "Shows and purges the audit log", auditCommands},
 	{"registry", "Tells of registries elsewhere, to copy to and from", registryCommands},
 	{"replication", "Executes replication policies, and follows them", replicationCommands},
-	{"storage", "Shows what is stored, and verifies it", storageCommands},
+	{blobs, "Shows what is stored, and verifies it; also called storage", storageCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"job", "Shows, stops and pauses work in the background", jobCommands},
 	{"webhook", "Adds, lists, tries and deletes webhooks", webhookCommands},
 	{"config", "Reads and changes the configuration, exports and imports the whole", configCommands},
+}
+
+// blobs is the group that people know as storage. Caddy has a group of that name, which no other program can add to.
+const blobs = "blobs"
+
+// Arguments returns a command line with what Caddy's storage group lacks in the group that has it.
+func Arguments(line []string) []string {
+	if len(line) < 3 || line[1] != "storage" || !slices.Contains([]string{"usage", "verify"}, line[2]) {
+		return line
+	}
+	line = slices.Clone(line)
+	line[1] = blobs
+	return line
 }
 
 // Register adds the commands to Caddy's.

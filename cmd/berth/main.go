@@ -2,10 +2,13 @@
 package main
 
 import (
+	"os"
+
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/berth-registry/berth/caddymodules/command"
 	_ "github.com/berth-registry/berth/caddymodules/standard"
 )
 
@@ -18,5 +21,6 @@ or on S3 and PostgreSQL. It is Caddy with Berth's modules, so the configuration 
   berth doctor     says whether it can
   berth user, berth project, berth member
                    manage who may do what, whether the server runs or not`
+	os.Args = command.Arguments(os.Args)
 	caddycmd.Main()
 }

@@ -210,9 +210,6 @@ func (r *registry) ended(t *testing.T, policy metadata.WebhookPolicy, n int) []m
 	return executions
 }
 
-//go:fix inline
-func ptr(s string) *string { return new(s) }
-
 // golden has the payload of each type, in the fields that Harbor has.
 var golden = []struct {
 	of   webhook.Type
