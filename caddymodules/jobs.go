@@ -29,14 +29,18 @@ func (s *services) openJobs(ctx context.Context, settings settings, store *metad
 	}
 	s.onClose(closeQueue)
 	s.queue = queue
-	s.jobs = jobs.New(jobs.Options{Store: store, Logger: s.logger, Queue: queue, Workers: settings.queue.Workers(), Observe: observeTask, Kinds: append([]jobs.Kind{
+	kinds := append([]jobs.Kind{
 		audit.Purging(store),
 		s.registries.Checking(),
 		s.sender.Delivering(),
 		registry.Collecting(content, registry.DefaultCollectGrace),
 		proxy.Evicting(store, content, proxy.DefaultSettled),
 		registry.Verifying(content),
-	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)})
+	}, slices.Concat(s.replication.Kinds(), retain.Retaining(store, content))...)
+	expectTasks(kinds)
+	s.jobs = jobs.New(jobs.Options{
+		Store: store, Logger: s.logger, Queue: queue, Workers: settings.queue.Workers(), Observe: observeTask, Kinds: kinds,
+	})
 	metrics.watch(s.jobs)
 	s.onClose(func() error {
 		metrics.unwatch(s.jobs)

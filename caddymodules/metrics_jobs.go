@@ -87,6 +87,16 @@ func (w *waiting) Collect(collected chan<- prometheus.Metric) {
 	}
 }
 
+// expectTasks has the attempts of each kind from the start, so that an alarm sees the first error as an increase.
+func expectTasks(kinds []jobs.Kind) {
+	for _, kind := range kinds {
+		for _, outcome := range []string{"success", "error"} {
+			metrics.taskAttempts.WithLabelValues(kind.Name, outcome)
+		}
+		metrics.taskDurations.WithLabelValues(kind.Name)
+	}
+}
+
 // observeTask counts an attempt at a task.
 func observeTask(kind, outcome string, took time.Duration) {
 	metrics.taskAttempts.WithLabelValues(kind, outcome).Inc()

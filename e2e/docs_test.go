@@ -38,7 +38,7 @@ func TestDocs_caddyfilesAdapt(t *testing.T) {
 // complete puts an excerpt where it belongs.
 func complete(excerpt string) string {
 	switch word, _, _ := strings.Cut(strings.TrimSpace(excerpt), " "); word {
-	case "storage", "database", "auth", "settings", "policy", "mirror", "outbound", "syslog":
+	case "storage", "database", "auth", "settings", "policy", "mirror", "outbound", "queue", "syslog":
 		return fmt.Sprintf("{\n\tberth {\n%s\n\t}\n}\nlocalhost {\n\tberth\n}\n", excerpt)
 	case "servers":
 		return fmt.Sprintf("{\n%s\n}\nlocalhost {\n\tberth\n}\n", excerpt)
