@@ -106,7 +106,7 @@ func runGC(c *call) error {
 	if c.on("no-wait") {
 		return report(c, map[string]string{"execution": id}, "Garbage collection %s has begun; see \"berth gc log %s\".", id, id)
 	}
-	ended, err := awaitExecution(c.Context(), c.API, at("system", "gc", id))
+	ended, err := await(c.Context(), c.API, at("system", "gc", id), execution.ended)
 	if err != nil {
 		return err
 	}
@@ -120,12 +120,11 @@ func runGC(c *call) error {
 	return report(c, found, "%s %s: %d blobs, and %d artifacts without a tag.", verb, humanize.IBytes(uint64(found.Bytes)), found.Blobs, found.Manifests) //nolint:gosec // not negative
 }
 
-// awaitExecution asks for an execution until it has ended.
-func awaitExecution(ctx context.Context, a *API, path string) (execution, error) {
-	pause := 100 * time.Millisecond
-	for {
-		found, err := get[execution](ctx, a, path, nil)
-		if err != nil || found.ended() {
+// await asks for an execution until it has ended.
+func await[T any](ctx context.Context, a *API, path string, ended func(T) bool) (T, error) {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		found, err := get[T](ctx, a, path, nil)
+		if err != nil || ended(found) {
 			return found, err
 		}
 		timer := time.NewTimer(pause)
@@ -135,7 +134,6 @@ func awaitExecution(ctx context.Context, a *API, path string) (execution, error)
 			return found, ctx.Err()
 		case <-timer.C:
 		}
-		pause = min(2*pause, 2*time.Second)
 	}
 }
 

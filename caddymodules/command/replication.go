@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -143,6 +142,8 @@ type replication struct {
 	InProgress int64     `json:"in_progress"`
 }
 
+func (r replication) ended() bool { return r.Status != "InProgress" }
+
 // replicationTask is a task of an execution.
 type replicationTask struct {
 	ID          int64  `json:"id"`
@@ -237,7 +238,7 @@ func runPolicy(c *call) error {
 
 // awaitReplication waits for the end of an execution.
 func awaitReplication(c *call, id string) error {
-	ended, err := endOf(c.Context(), c.API, at("replication", "executions", id))
+	ended, err := await(c.Context(), c.API, at("replication", "executions", id), replication.ended)
 	if err != nil {
 		return err
 	}
@@ -245,23 +246,6 @@ func awaitReplication(c *call, id string) error {
 		return fmt.Errorf("execution %s ended as %s: %s; see \"berth replication log %s\"", id, ended.Status, ended.Text, id)
 	}
 	return report(c, ended, "Execution %s is done: %d repositories.", id, ended.Succeeded)
-}
-
-// endOf asks for an execution until it has ended.
-func endOf(ctx context.Context, a *API, path string) (replication, error) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		found, err := get[replication](ctx, a, path, nil)
-		if err != nil || found.Status != "InProgress" {
-			return found, err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return found, ctx.Err()
-		case <-timer.C:
-		}
-	}
 }
 
 func listReplications(c *call) error {

@@ -56,7 +56,7 @@ func verifyStorage(c *call) error {
 		return err
 	}
 	id := location[strings.LastIndexByte(location, '/')+1:]
-	ended, err := awaitExecution(c.Context(), c.API, path+"/"+id)
+	ended, err := await(c.Context(), c.API, path+"/"+id, execution.ended)
 	if err != nil {
 		return err
 	}
