@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,22 +30,7 @@ func (p *planned) QueryContext(ctx context.Context, text string, args ...any) (*
 // TestListings_useIndexes asks SQLite how it would find pages of each listing: the rows are chosen on a walk along an index that
 // has all that is needed, in its order.
 func TestListings_useIndexes(t *testing.T) {
-	db, err := sql.Open("sqlite", ":memory:")
-	require.NoError(t, err)
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
-	require.NoError(t, err)
-	for _, file := range files {
-		schema, err := fs.ReadFile(migrations, file)
-		require.NoError(t, err)
-		_, err = db.ExecContext(t.Context(), string(schema))
-		require.NoError(t, err, file)
-	}
-	dialect := Dialect{Words: map[string]string{
-		"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
-		"contains": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
-	}}
+	db := planDatabase(t)
 	for _, row := range []string{
 		`INSERT INTO projects (id, name, public, created_at, updated_at) VALUES (1, 'p', TRUE, 0, 0)`,
 		`INSERT INTO repositories (id, project_id, name, created_at, updated_at) VALUES (1, 1, 'p/r', 0, 0)`,
@@ -57,7 +41,7 @@ func TestListings_useIndexes(t *testing.T) {
 		require.NoError(t, err, row)
 	}
 	run := &planned{t: t, db: db}
-	reader := Reader{shared: &shared{texts: dialect.texts(), words: dialect.replacer(), classify: func(err error) error { return err }}, executor: run}
+	reader := Reader{shared: &shared{texts: planDialect.texts(), words: planDialect.replacer(), classify: func(err error) error { return err }}, executor: run}
 	all, nobody := Visibility{All: true}, Visibility{}
 	by := func(fields ...string) Query {
 		q := Query{Limit: 10, Offset: 100}

@@ -12,12 +12,18 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// TestStatements_useIndexes asks SQLite how it would run each statement: none may walk a table from one end to the other, and
-// only short lists may be sorted.
-func TestStatements_useIndexes(t *testing.T) {
+// planDialect is that of SQLite.
+var planDialect = Dialect{Words: map[string]string{
+	"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
+	"contains": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
+}}
+
+// planDatabase returns an empty database of SQLite in memory with the newest schema.
+func planDatabase(t *testing.T) *sql.DB {
+	t.Helper()
 	db, err := sql.Open("sqlite", ":memory:")
 	require.NoError(t, err)
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
 	db.SetMaxOpenConns(1)
 	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
 	require.NoError(t, err)
@@ -27,7 +33,13 @@ func TestStatements_useIndexes(t *testing.T) {
 		_, err = db.ExecContext(t.Context(), string(schema))
 		require.NoError(t, err, file)
 	}
+	return db
+}
 
+// TestStatements_useIndexes asks SQLite how it would run each statement: none may walk a table from one end to the other, and
+// only short lists may be sorted.
+func TestStatements_useIndexes(t *testing.T) {
+	db := planDatabase(t)
 	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list
 	// or a search has found, the permissions of a page of robots, the first tasks of the few lanes, and what a push links or an operator has counted again.
 	sorted := map[string]bool{
@@ -45,8 +57,7 @@ func TestStatements_useIndexes(t *testing.T) {
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"k": true, "lanes": true, "open": true, "joined": true, "named": true, "m": true}
-	words := Dialect{Words: map[string]string{"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))", "contains": "MATCH ", "contained": "", "json": "", "settled": "TRUE"}}
-	texts := words.texts()
+	texts := planDialect.texts()
 	walk := regexp.MustCompile(`^SCAN (\w+)$|^SCAN (\w+) USING`)
 	for _, s := range statements {
 		for _, step := range plan(t, db, texts[s.index]) {
