@@ -95,6 +95,7 @@ func run(b *bench, only string) error {
 		{"P13", "tokens", tokens},
 		{"B", "push over a long way", latency},
 		{"P14", "push by skopeo over TLS", clientPush},
+		{"R", "copies between registries", copies},
 	}
 	fmt.Println("| # | work | target | reached | |\n|---|---|---|---|---|")
 	for _, r := range rows {

@@ -40,6 +40,8 @@ type server struct {
 	basic  bool
 	client *http.Client
 	log    string
+	// dir is where the process keeps what it stores.
+	dir string
 	// after stops what the process stands on; nil where that is nothing.
 	after func()
 }
@@ -146,10 +148,21 @@ func processCPU(pid int) float64 {
 }
 
 // memory returns the resident set in MiB.
-func (s *server) memory() float64 {
+func (s *server) memory() float64 { return s.status("VmRSS:") }
+
+// peak returns the most that the resident set has been since rest, in MiB.
+func (s *server) peak() float64 { return s.status("VmHWM:") }
+
+// rest returns the resident set, in MiB, and lets the peak begin there.
+func (s *server) rest() (float64, error) {
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0)
+	return s.memory(), err
+}
+
+func (s *server) status(field string) float64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kib, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 			return kib / 1024
 		}
@@ -248,7 +261,7 @@ func (b *bench) startBerth(options berthOptions) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.base = base
+	s.base, s.dir = base, options.dir
 	s.token, err = s.fetchToken("repository:library/bench:pull,push,delete")
 	if err != nil {
 		s.stop()
@@ -309,7 +322,7 @@ func (b *bench) startDistribution(useTLS bool, storage string) (*server, error) 
 	if err != nil {
 		return nil, err
 	}
-	s.base = base
+	s.base, s.dir = base, dir
 	return s, nil
 }
 
