@@ -17,6 +17,8 @@ const (
 	backgroundChunk = 64 << 10
 )
 
+var copies = sync.Pool{New: func() any { return new([tapChunk]byte) }}
+
 // digester is the running hashes of one upload.
 type digester map[oci.Algorithm]hash.Hash
 
@@ -54,8 +56,8 @@ func (d digester) states() (map[oci.Algorithm][]byte, error) {
 	return states, nil
 }
 
-// tap is a request's body on its way to storage. What passes is hashed while the storage writes it: the storage owns the
-// buffer again only at its next Read, which waits for the hashes.
+// tap is a request's body on its way to storage. What passes is hashed while the storage writes it, from a copy: the storage may
+// give its buffer to another upload at any time.
 type tap struct {
 	body      io.Reader
 	cancelled func() error
@@ -64,6 +66,8 @@ type tap struct {
 	total int64
 	err   error
 
+	// copied is what the workers hash; they are done with it when nothing is pending.
+	copied  *[tapChunk]byte
 	workers []chan []byte
 	pending sync.WaitGroup
 }
@@ -110,6 +114,7 @@ func (t *tap) hash(p []byte) {
 		return
 	}
 	if t.workers == nil {
+		t.copied = copies.Get().(*[tapChunk]byte)
 		for _, h := range t.hashes {
 			work := make(chan []byte)
 			t.workers = append(t.workers, work)
@@ -121,9 +126,10 @@ func (t *tap) hash(p []byte) {
 			}()
 		}
 	}
+	mine := t.copied[:copy(t.copied[:], p)]
 	t.pending.Add(len(t.workers))
 	for _, work := range t.workers {
-		work <- p
+		work <- mine
 	}
 }
 
@@ -133,7 +139,10 @@ func (t *tap) close() {
 	for _, work := range t.workers {
 		close(work)
 	}
-	t.workers = nil
+	if t.copied != nil {
+		copies.Put(t.copied)
+	}
+	t.workers, t.copied = nil, nil
 }
 
 // failed returns the error that ended the body before its end, nil when it was read whole or not to its end.
