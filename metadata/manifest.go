@@ -117,11 +117,11 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		return false, 0, err
 	}
 	if len(inserted) == 1 {
-		if err := t.putFacts(ctx, insertArtifact, inserted[0].id, m); err != nil {
+		if added, err = t.putReferences(ctx, inserted[0], m); err != nil {
 			return true, 0, err
 		}
-		added, err = t.putReferences(ctx, inserted[0], m)
-		return true, added, err
+		// After what is counted is locked, as a deletion does it: the artifact locks the counters of its lists.
+		return true, added, t.putFacts(ctx, insertArtifact, inserted[0].id, m)
 	}
 	old, err := one(ctx, t.Reader, storedManifest, scanManifestKey, m.RepositoryID, string(m.Digest))
 	if err != nil {
@@ -131,9 +131,6 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		return false, 0, err
 	}
 	if err := t.execOne(ctx, updateManifest, old.id, m.MediaType, m.ArtifactType, annotations, subject); err != nil {
-		return false, 0, err
-	}
-	if err := t.putFacts(ctx, updateArtifact, old.id, m); err != nil {
 		return false, 0, err
 	}
 	counted, err := all(ctx, t.Reader, countedOfManifest, value[string], old.id)
@@ -147,7 +144,10 @@ func (t *Tx) putManifest(ctx context.Context, m Manifest) (created bool, added i
 		added, err = t.putReferences(ctx, old, m)
 		return err
 	})
-	return false, added - released, err
+	if err != nil {
+		return false, 0, err
+	}
+	return false, added - released, t.putFacts(ctx, updateArtifact, old.id, m)
 }
 
 func encodeAnnotations(annotations map[string]string) (sql.NullString, error) {
