@@ -103,7 +103,7 @@ type Trust struct {
 }
 
 // Transport returns a transport whose connections go where they may. It has no total time limit: a transfer may take as long as
-// it makes progress, which is its reader's to watch. It returns an error when the trust's certificates cannot be read.
+// it makes progress, which [Patient] watches. It returns an error when the trust's certificates cannot be read.
 func (n Networks) Transport(trust Trust) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: trust.Insecure} //nolint:gosec // when its administrator says so
 	if len(trust.CA) > 0 {

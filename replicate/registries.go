@@ -40,6 +40,8 @@ const (
 	checksAtOnce = 8
 	// pingPatience is how long an answer is waited for.
 	pingPatience = 20 * time.Second
+	// patience is how long a registry may stand still in the middle of a request before the connection is given up.
+	patience = time.Minute
 )
 
 // The longest texts of a registry, in bytes.
@@ -289,7 +291,7 @@ func (r *Registries) reach(row metadata.RemoteRegistry) (adapter.Registry, *http
 	if err != nil {
 		return nil, nil, fault.Because(err, fault.Invalid, "registry %q: %v", row.Name, err)
 	}
-	options := remote.Options{URL: row.URL, Username: row.Username, Transport: transport, UserAgent: r.options.UserAgent}
+	options := remote.Options{URL: row.URL, Username: row.Username, Transport: outbound.Patient(transport, patience), UserAgent: r.options.UserAgent}
 	if row.Secret != nil {
 		plain, err := r.options.Box.Open(sealedFor(row.URL), row.Secret)
 		if err != nil {

@@ -106,6 +106,9 @@ const (
 	firstChunk    = 64 << 20
 	smallestChunk = 1 << 20
 	largestChunk  = 512 << 20
+	// largestWhole is the size up to which a blob goes with the request that finishes its upload, as containerd sends all: a request less,
+	// and a file less to sync. What breaks then may have to be sent anew.
+	largestWhole = 8 << 20
 )
 
 // How often a transfer goes on after a fault without having got any further, and how long it waits between.
@@ -190,7 +193,9 @@ type upload struct {
 	location *url.URL
 	offset   int64
 	// unsure tells that the registry has to be asked for the offset.
-	unsure   bool
+	unsure bool
+	// done tells that the registry has the blob.
+	done     bool
 	chunk    int64
 	transfer Transfer
 }
@@ -206,19 +211,20 @@ func (u *upload) advance(ctx context.Context) error {
 		}
 	}
 	if u.unsure {
-		if err := u.ask(ctx); err != nil {
+		if err := u.ask(ctx); err != nil || u.done {
 			return err
 		}
 	}
 	content := &source{upload: u}
 	defer content.close()
-	for u.offset < u.blob.Size {
-		if err := u.send(ctx, content); err != nil {
+	whole := u.offset == 0 && u.blob.Size <= min(u.chunk, largestWhole)
+	for u.offset < u.blob.Size && !whole {
+		if err := u.send(ctx, content); err != nil || u.done {
 			return err
 		}
 		u.chunk = min(u.chunk+u.chunk/4, largestChunk)
 	}
-	return u.finish(ctx)
+	return u.finish(ctx, content)
 }
 
 func (u *upload) begin(ctx context.Context) error {
@@ -252,8 +258,7 @@ func (u *upload) ask(ctx context.Context) error {
 	}
 	if response.StatusCode == http.StatusNotFound {
 		_ = response.Body.Close()
-		u.location = nil
-		return errForgotten
+		return u.lost(ctx)
 	}
 	if response.StatusCode != http.StatusNoContent {
 		return expect(response, "ask for upload", http.StatusNoContent)
@@ -281,32 +286,24 @@ func (u *upload) arrived(response *http.Response) error {
 	return nil
 }
 
+// lost finds out what became of an upload that the registry does not know: the answer to its end may have been lost.
+func (u *upload) lost(ctx context.Context) error {
+	u.location = nil
+	has, err := u.registry.HasBlob(ctx, u.repository, u.blob.Digest)
+	if err != nil {
+		return err
+	}
+	if u.done = has; has {
+		return nil
+	}
+	return errForgotten
+}
+
 // send sends a chunk.
 func (u *upload) send(ctx context.Context, content *source) error {
 	length := min(u.chunk, u.blob.Size-u.offset)
-	reader, err := content.at(ctx, u.offset)
+	response, err := u.stream(ctx, http.MethodPatch, u.location, content, length)
 	if err != nil {
-		return err
-	}
-	counted := &counter{reader: io.LimitReader(reader, length), sent: &u.transfer.Sent}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.location.String(), counted)
-	if err != nil {
-		return err
-	}
-	request.ContentLength = length
-	request.Header.Set("Content-Type", "application/octet-stream")
-	request.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.offset+length-1))
-	u.unsure = true
-	response, err := u.registry.client.Do(request)
-	if counted.fault != nil {
-		content.close()
-		if response != nil {
-			_ = response.Body.Close()
-		}
-		return counted.fault
-	}
-	if err != nil {
-		content.close()
 		return err
 	}
 	defer response.Body.Close()
@@ -317,32 +314,58 @@ func (u *upload) send(ctx context.Context, content *source) error {
 		u.unsure = false
 		return u.follow(response)
 	case http.StatusNotFound:
-		u.location = nil
-		return errForgotten
+		return u.lost(ctx)
 	}
-	content.close()
 	return failure(response)
 }
 
-// finish names the digest of what has arrived.
-func (u *upload) finish(ctx context.Context) error {
+// stream sends a request with so many bytes of the content. The error is the source's when that broke.
+func (u *upload) stream(ctx context.Context, method string, target *url.URL, content *source, length int64) (*http.Response, error) {
+	reader, err := content.at(ctx, u.offset)
+	if err != nil {
+		return nil, err
+	}
+	counted := &counter{reader: io.LimitReader(reader, length), sent: &u.transfer.Sent}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), counted)
+	if err != nil {
+		return nil, err
+	}
+	request.ContentLength = length
+	request.Header.Set("Content-Type", "application/octet-stream")
+	if method == http.MethodPatch {
+		request.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.offset+length-1))
+	}
+	u.unsure = true
+	response, err := u.registry.client.Do(request)
+	if counted.fault != nil {
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		return nil, counted.fault
+	}
+	return response, err
+}
+
+// finish names the digest of what has arrived, and sends what has not with it.
+func (u *upload) finish(ctx context.Context, content *source) error {
 	target := *u.location
 	query := target.Query()
 	query.Set("digest", u.blob.Digest.String())
 	target.RawQuery = query.Encode()
 	u.unsure = true
-	response, err := u.registry.send(ctx, http.MethodPut, &target, nil, http.Header{"Content-Type": {"application/octet-stream"}})
+	var response *http.Response
+	var err error
+	if rest := u.blob.Size - u.offset; rest > 0 {
+		response, err = u.stream(ctx, http.MethodPut, &target, content, rest)
+	} else {
+		response, err = u.registry.send(ctx, http.MethodPut, &target, nil, http.Header{"Content-Type": {"application/octet-stream"}})
+	}
 	if err != nil {
 		return err
 	}
 	if response.StatusCode == http.StatusNotFound {
 		_ = response.Body.Close()
-		// The answer to an earlier try may have been lost.
-		if has, err := u.registry.HasBlob(ctx, u.repository, u.blob.Digest); err != nil || has {
-			return err
-		}
-		u.location = nil
-		return errForgotten
+		return u.lost(ctx)
 	}
 	return expect(response, "finish upload", http.StatusCreated, http.StatusNoContent)
 }

@@ -6,12 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -196,6 +202,124 @@ type broken struct{}
 
 // Read fails.
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
+
+// hanging passes requests on to a registry, but for the first one of a method about a blob's bytes: of its body, or of the answer's, some
+// come through, and then nothing.
+func hanging(t *testing.T, address, method string, some int64) (front string, from *[]string) {
+	t.Helper()
+	upstream := &url.URL{Scheme: "http", Host: address}
+	through := httputil.NewSingleHostReverseProxy(upstream)
+	through.ErrorLog = log.New(io.Discard, "", 0)
+	end := make(chan struct{})
+	var once sync.Once
+	var mu sync.Mutex
+	from = new([]string)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method || !strings.Contains(r.URL.Path, "/blobs/") {
+			through.ServeHTTP(w, r)
+			return
+		}
+		mu.Lock()
+		*from = append(*from, r.Header.Get("Range")+r.Header.Get("Content-Range"))
+		mu.Unlock()
+		hang := false
+		once.Do(func() { hang = true })
+		switch {
+		case !hang:
+			through.ServeHTTP(w, r)
+		case method == http.MethodGet:
+			through.ServeHTTP(&cutOff{w, some, end}, r)
+		default:
+			r.Body, r.ContentLength = io.NopCloser(io.LimitReader(r.Body, some)), some
+			r.Header.Del("Content-Range")
+			through.ServeHTTP(httptest.NewRecorder(), r)
+			<-end
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(end) })
+	return strings.TrimPrefix(server.URL, "http://"), from
+}
+
+// cutOff lets so many bytes of an answer through, and then nothing until the end.
+type cutOff struct {
+	http.ResponseWriter
+	left int64
+	end  chan struct{}
+}
+
+// Write writes what may be written.
+func (c *cutOff) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p[:min(int64(len(p)), c.left)])
+	if c.left -= int64(n); c.left == 0 && err == nil {
+		err = http.NewResponseController(c.ResponseWriter).Flush()
+		<-c.end
+	}
+	return n, err
+}
+
+// impatient opens a registry that is given up when it stands still for a moment.
+func impatient(t *testing.T, address string) *remote.Registry {
+	t.Helper()
+	transport, err := outbound.Networks{}.Transport(outbound.Trust{})
+	require.NoError(t, err)
+	t.Cleanup(transport.CloseIdleConnections)
+	r, err := remote.New(remote.Options{URL: "http://" + address, Transport: outbound.Patient(transport, time.Second)})
+	require.NoError(t, err)
+	return r
+}
+
+func TestWriteBlob_goesOnWhereASideHangs(t *testing.T) {
+	blob, want, read := content(24 << 20)
+	const some = 5 << 20
+	t.Run("the source", func(t *testing.T) {
+		there, here := remotetest.Distribution(t), open(t, remotetest.Distribution(t))
+		_, err := open(t, there).WriteBlob(t.Context(), "a/b", blob, read)
+		require.NoError(t, err)
+		front, from := hanging(t, there, http.MethodGet, some)
+		source := impatient(t, front)
+		transfer, err := here.WriteBlob(t.Context(), "a/b", blob, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+			return source.ReadBlob(ctx, "a/b", blob.Digest, offset)
+		})
+		require.NoError(t, err)
+		require.Positive(t, transfer.Resumed)
+		require.Equal(t, []string{"", fmt.Sprintf("bytes=%d-", some)}, (*from)[:2])
+		require.Equal(t, blob.Size, transfer.Sent)
+		requireBlob(t, here, "a/b", blob, want)
+	})
+	t.Run("the destination", func(t *testing.T) {
+		there := remotetest.Distribution(t)
+		front, from := hanging(t, there, http.MethodPatch, some)
+		transfer, err := impatient(t, front).WriteBlob(t.Context(), "a/b", blob, read)
+		require.NoError(t, err)
+		require.Positive(t, transfer.Resumed)
+		require.Regexp(t, fmt.Sprintf("^%d-", some), (*from)[1])
+		requireBlob(t, open(t, there), "a/b", blob, want)
+	})
+}
+
+// TestWriteBlob_lostAnswer has the answer to the end of an upload get lost: the blob is not sent again.
+func TestWriteBlob_lostAnswer(t *testing.T) {
+	there := remotetest.Distribution(t)
+	through := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: there})
+	var lost atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && lost.CompareAndSwap(false, true) {
+			through.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		}
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	for _, size := range []int{1000, 9 << 20} {
+		lost.Store(false)
+		blob, want, read := content(size)
+		transfer, err := open(t, strings.TrimPrefix(server.URL, "http://")).WriteBlob(t.Context(), "a/b", blob, read)
+		require.NoError(t, err)
+		require.Equal(t, blob.Size, transfer.Sent)
+		requireBlob(t, open(t, there), "a/b", blob, want)
+	}
+}
 
 func TestWriteBlob_wrongContentIsRefusedAtOnce(t *testing.T) {
 	r := open(t, remotetest.Distribution(t))
