@@ -123,21 +123,24 @@ func (r Registry) FindBlob(ctx context.Context, digest oci.Digest) (string, erro
 	return string(repository), err
 }
 
+// largestWhole is the size up to which a blob that breaks off is read anew: what can go on has a row of its own meanwhile.
+const largestWhole = 8 << 20
+
 // WriteBlob implements [replicate.Destination]: when the source breaks off, it goes on from what has arrived.
 func (r Registry) WriteBlob(ctx context.Context, repository string, blob oci.Descriptor, open func(ctx context.Context, offset int64) (io.ReadCloser, error)) (remote.Transfer, error) {
-	name := oci.Repository(repository)
-	session, err := r.options.Registry.StartUpload(ctx, r.actor, name, blob.Digest.Algorithm())
-	if err != nil {
-		return remote.Transfer{}, err
+	w := &write{Registry: r, repository: oci.Repository(repository), blob: blob, open: open}
+	advance := w.advance
+	if blob.Size <= largestWhole {
+		advance = w.whole
 	}
-	w := &write{registry: r.options.Registry, repository: name, blob: blob, session: session, open: open}
-	var transfer remote.Transfer
-	transfer.Resumed, err = remote.Persist(ctx, func() int64 { return w.session.Offset }, w.advance)
-	transfer.Sent = w.sent
+	resumed, err := remote.Persist(ctx, func() int64 { return w.session.Offset }, advance)
+	transfer := remote.Transfer{Sent: w.sent, Resumed: resumed}
 	if err != nil {
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		_ = r.options.Registry.CancelUpload(cleanup, name, session.ID) // else it expires
+		if w.session.ID != "" {
+			cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = r.options.Registry.CancelUpload(cleanup, w.repository, w.session.ID) // else it expires
+		}
 		return transfer, fmt.Errorf("write blob %s %s: %w", repository, blob.Digest, err)
 	}
 	return transfer, nil
@@ -145,7 +148,7 @@ func (r Registry) WriteBlob(ctx context.Context, repository string, blob oci.Des
 
 // write is a blob on its way here.
 type write struct {
-	registry   *registry.Registry
+	Registry
 	repository oci.Repository
 	blob       oci.Descriptor
 	session    registry.Session
@@ -153,47 +156,79 @@ type write struct {
 	sent       int64
 }
 
-// advance takes the blob to its end, or to a fault.
-func (w *write) advance(ctx context.Context) error {
-	if w.session.Offset < w.blob.Size {
-		content, err := w.open(ctx, w.session.Offset)
-		if err != nil {
-			return err
-		}
-		counted := &counter{Reader: io.LimitReader(content, w.blob.Size-w.session.Offset), n: &w.sent}
-		start := w.session.Offset
-		session, err := w.registry.AppendUpload(ctx, w.repository, w.session.ID, &start, counted)
-		_ = content.Close() // what was read of it was read
-		if session.ID != "" {
-			w.session = session
-		}
-		if interrupted, ok := errors.AsType[*registry.InterruptedError](err); ok {
-			return interrupted.Err
-		}
-		if err != nil {
+// whole takes the blob from its beginning to its end.
+func (w *write) whole(ctx context.Context) error {
+	content, err := w.open(ctx, 0)
+	if err != nil {
+		return err
+	}
+	_, err = w.options.Registry.PutBlob(ctx, w.repository, w.blob.Digest, w.rest(content))
+	_ = content.Close() // what was read of it was read
+	return broken(err)
+}
+
+// advance takes the blob from where it is to its end, or to a fault.
+func (w *write) advance(ctx context.Context) (err error) {
+	if w.session.ID == "" {
+		if w.session, err = w.options.Registry.StartUpload(ctx, w.actor, w.repository, w.blob.Digest.Algorithm()); err != nil {
 			return remote.Final(err)
 		}
-		if w.session.Offset < w.blob.Size {
-			return io.ErrUnexpectedEOF
-		}
 	}
-	_, err := w.registry.FinishUpload(ctx, w.repository, w.session.ID, nil, nil, w.blob.Digest)
+	content, err := w.open(ctx, w.session.Offset)
+	if err != nil {
+		return err
+	}
+	start := w.session.Offset
+	_, err = w.options.Registry.FinishUpload(ctx, w.repository, w.session.ID, &start, w.rest(content), w.blob.Digest)
+	_ = content.Close() // what was read of it was read
+	if err = broken(err); err == nil || ctx.Err() != nil {
+		return err
+	}
+	session, lost := w.options.Registry.UploadStatus(ctx, w.repository, w.session.ID)
+	if lost != nil {
+		return remote.Final(err)
+	}
+	w.session = session
+	return err
+}
+
+// broken returns the fault of the source, and marks others: they are this registry's.
+func broken(err error) error {
+	if interrupted, ok := errors.AsType[*registry.InterruptedError](err); ok {
+		return interrupted.Err
+	}
 	if err != nil {
 		return remote.Final(err)
 	}
 	return nil
 }
 
-// counter counts what is read.
-type counter struct {
-	io.Reader
-	n *int64
+// rest reads what there is to come of the blob.
+func (w *write) rest(content io.Reader) io.Reader {
+	return &rest{content, w.blob.Size - w.session.Offset, &w.sent}
 }
 
-// Read reads on.
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	*c.n += int64(n)
+// rest reads so many bytes, neither more nor less, and counts them.
+type rest struct {
+	content io.Reader
+	left    int64
+	n       *int64
+}
+
+// Read reads on. An end that comes too early is an error.
+func (r *rest) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.content.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	*r.n += int64(n)
+	switch {
+	case r.left == 0:
+		return n, nil
+	case errors.Is(err, io.EOF):
+		return n, io.ErrUnexpectedEOF
+	}
 	return n, err
 }
 
