@@ -13,7 +13,8 @@ var (
 		WHERE created_at < $1 ORDER BY created_at, storage_key LIMIT $2`)
 	unknownKeys = define("unknown storage keys", `
 		SELECT value FROM {texts}($1{json}) AS k WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.storage_key = k.value)
-			AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.storage_key = k.value)`)
+			AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.storage_key = k.value)
+			AND NOT EXISTS (SELECT 1 FROM fetch_parts p WHERE p.storage_key = k.value)`)
 	insertTombstones = define("add tombstones", `
 		INSERT INTO tombstones (storage_key, created_at) SELECT value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
 		ON CONFLICT (storage_key) DO NOTHING`)
@@ -35,7 +36,7 @@ func (r Reader) Tombstones(ctx context.Context, before time.Time, n int) ([]Tomb
 	return all(ctx, r, tombstonesPage, scanTombstone, micros(before), limit(n))
 }
 
-// UnknownKeys returns those of the storage keys that neither a blob nor a tombstone has.
+// UnknownKeys returns those of the storage keys that neither a blob, nor a part of one that is being fetched, nor a tombstone has.
 func (r Reader) UnknownKeys(ctx context.Context, keys []string) ([]string, error) {
 	list, err := json.Marshal(keys)
 	if err != nil {

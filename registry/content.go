@@ -39,6 +39,22 @@ func (r *Registry) OpenBlob(ctx context.Context, repository oci.Repository, blob
 	return content, storageError("open blob "+blob.Digest.String(), err)
 }
 
+// ReadBlob opens the blob of a repository to be read from an offset on. The errors are those of [Registry.Blob] and [Registry.OpenBlob].
+func (r *Registry) ReadBlob(ctx context.Context, repository oci.Repository, digest oci.Digest, offset int64) (io.ReadCloser, error) {
+	blob, err := r.Blob(ctx, repository, digest)
+	if err != nil {
+		return nil, err
+	}
+	content, err := r.OpenBlob(ctx, repository, blob, []Range{{Start: offset, Length: blob.Size - offset}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := content.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(err, content.Close())
+	}
+	return content, nil
+}
+
 func (r *Registry) open(ctx context.Context, blob metadata.Blob, ranges []Range) (io.ReadSeekCloser, error) {
 	// Asking a remote storage for all of an object to read a part of it wastes a connection; a backend that can redirect is one.
 	if _, remote := r.storage.(storage.Redirector); !remote || len(ranges) == 0 {

@@ -41,6 +41,29 @@ func (r *Registry) KeepBlob(ctx context.Context, repository oci.Repository, dige
 	return metadataError("note blob "+digest.String(), err)
 }
 
+// KeepPart stores bytes of a blob that is on its way here, so that other gateways can read them before it is whole, and returns the key
+// of the object that they are. Who no longer needs it gives the key up.
+func (r *Registry) KeepPart(ctx context.Context, body io.Reader) (key string, err error) {
+	upload, err := r.storage.Begin(ctx)
+	if err != nil {
+		return "", storageError("begin a part", err)
+	}
+	defer func() { err = errors.Join(err, upload.Close()) }()
+	if _, err = upload.Append(ctx, body); err == nil {
+		key, err = upload.Commit(ctx)
+	}
+	if err != nil {
+		return "", errors.Join(storageError("store a part", err), upload.Abort(context.WithoutCancel(ctx)))
+	}
+	return key, nil
+}
+
+// OpenPart opens what [Registry.KeepPart] has stored. The error wraps [storage.ErrNotFound] when it is gone.
+func (r *Registry) OpenPart(ctx context.Context, key string) (io.ReadCloser, error) {
+	part, err := r.storage.Open(ctx, key, 0, -1)
+	return part, storageError("open a part", err)
+}
+
 // mayTake refuses a repository of a project that is a cache of a registry elsewhere, which holds only what is there.
 func mayTake(ctx context.Context, reader metadata.Reader, repository oci.Repository) error {
 	project, err := reader.Project(ctx, repository.Project())

@@ -66,16 +66,9 @@ func missing(err error) error {
 
 // ReadBlob implements [replicate.Source].
 func (r Registry) ReadBlob(ctx context.Context, repository string, digest oci.Digest, offset int64) (io.ReadCloser, error) {
-	blob, err := r.options.Registry.Blob(ctx, oci.Repository(repository), digest)
+	content, err := r.options.Registry.ReadBlob(ctx, oci.Repository(repository), digest, offset)
 	if err != nil {
 		return nil, missing(err)
-	}
-	content, err := r.options.Registry.OpenBlob(ctx, oci.Repository(repository), blob, []registry.Range{{Start: offset, Length: blob.Size - offset}})
-	if err != nil {
-		return nil, missing(err)
-	}
-	if _, err := content.Seek(offset, io.SeekStart); err != nil {
-		return nil, errors.Join(err, content.Close())
 	}
 	return content, nil
 }

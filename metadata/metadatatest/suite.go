@@ -73,6 +73,8 @@ func Run(t *testing.T, engine Engine) {
 		{"Tasks", testTasks},
 		{"Schedules", testSchedules},
 		{"Fetches", testFetches},
+		{"FetchParts", testFetchParts},
+		{"SeenTags", testSeenTags},
 		{"ForgetFacts", testForgetFacts},
 		{"Keys", testKeys},
 		{"Sessions", testSessions},

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/berth-registry/berth/oci"
@@ -94,76 +92,25 @@ func (c *Cache) join(ctx context.Context, r *Repository, digest oci.Digest) *fet
 // longestFetch bounds a fetch that gets on, however slowly.
 const longestFetch = 24 * time.Hour
 
-// run fetches the blob, unless another gateway does.
+// run brings the blob here: from the registry elsewhere, or, while another gateway fetches it, from what that one has told of.
 func (f *fetch) run(ctx context.Context, c *Cache) {
-	name := f.repository.name
-	err := c.alone(ctx, "blob "+name.String()+"@"+f.digest.String(), func(ctx context.Context) (bool, error) {
-		_, err := c.options.Content.Blob(ctx, name, f.digest)
-		if oci.HasCode(err, oci.CodeBlobUnknown) {
-			return false, nil
-		}
-		return err == nil, err
-	}, f.transfer)
+	w := &way{fetch: f, hash: oci.NewHash(f.digest.Algorithm())}
+	err := c.alone(ctx, f.name(), w.follow, w.transfer)
+	w.end(err)
 	c.mu.Lock()
-	delete(c.fetches, contentKey{name, f.digest})
+	delete(c.fetches, contentKey{f.repository.name, f.digest})
 	c.mu.Unlock()
-	if f.spool != nil {
-		f.spool.release()
-		return
+	if w.spool != nil {
+		w.spool.release()
 	}
-	f.err = err
-	close(f.ready)
+	if f.spool == nil {
+		f.err = err
+		close(f.ready)
+	}
 }
 
-// transfer brings the blob here, for everybody who waits for it, and stores it meanwhile.
-func (f *fetch) transfer(ctx context.Context) error {
-	r, c := f.repository, f.repository.cache
-	limiter, turns := r.state.limits(r.origin)
-	if err := turns.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer turns.Release(1)
-	way := &way{fetch: f, limiter: limiter, hash: oci.NewHash(f.digest.Algorithm())}
-	defer way.close()
-	size, err := way.open(ctx)
-	if err != nil {
-		return err
-	}
-	spool, err := newSpool(c.options.Directory)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoRoom, err)
-	}
-	way.spool = spool
-	stored := make(chan error, 1)
-	if c.options.Keep(ctx) {
-		reader := spool.reader(ctx, size)
-		go func() {
-			err := c.options.Content.KeepBlob(ctx, r.name, f.digest, reader)
-			f.kept = err == nil
-			stored <- errors.Join(err, reader.Close())
-		}()
-	} else {
-		stored <- nil
-	}
-	spool.hold() // for the fetch itself, until nobody finds it any more
-	if size >= 0 {
-		f.publish(spool, size)
-	}
-	fetched := way.travel(ctx, size)
-	spool.end(fetched)
-	if size < 0 {
-		if fetched != nil {
-			spool.release()
-		} else {
-			f.publish(spool, way.offset)
-		}
-	}
-	kept := <-stored
-	if err := errors.Join(fetched, kept); err != nil {
-		c.options.Logger.WarnContext(ctx, "a blob of a registry elsewhere is not kept", "repository", r.name, "digest", f.digest, "bytes", way.offset, "error", err)
-	}
-	return fetched
-}
+// name is what all gateways call the fetch.
+func (f *fetch) name() string { return "blob " + f.repository.name.String() + "@" + f.digest.String() }
 
 // publish lets those who wait read.
 func (f *fetch) publish(spool *spool, size int64) {

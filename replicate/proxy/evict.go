@@ -31,7 +31,7 @@ const DefaultSettled = time.Hour
 
 const (
 	evictionPage = 100
-	// stalePage is how many leases of gateways that died are removed at once.
+	// stalePage is how many leases of gateways that died, and sightings that nobody believes any more, are removed at once.
 	stalePage = 1000
 )
 
@@ -44,7 +44,11 @@ type Artifacts interface {
 func Evicting(store *metadata.Store, artifacts Artifacts, settled time.Duration) jobs.Kind {
 	return jobs.Kind{Name: EvictionKind, Attempts: 1, Run: func(ctx context.Context, run *jobs.Run) error {
 		err := store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-			_, err := tx.DeleteFetches(ctx, time.Now().Add(-DefaultSettled), stalePage)
+			past := time.Now().Add(-DefaultSettled)
+			if _, err := tx.DeleteFetches(ctx, past, stalePage); err != nil {
+				return err
+			}
+			_, err := tx.DeleteSeenTags(ctx, past, stalePage)
 			return err
 		})
 		if err != nil {

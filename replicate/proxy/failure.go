@@ -21,6 +21,10 @@ func unavailable(message string, err error) *oci.Error {
 	return &oci.Error{Code: oci.CodeUnavailable, Message: message, RetryAfter: retryAfter, Err: err}
 }
 
+func databaseDown(err error) error {
+	return unavailable("nothing can be fetched while the database does not answer: try again", err)
+}
+
 // failure turns what the registry elsewhere has answered into what a client is told: which registry it was, and what can be done. An
 // [*oci.Error] stays as it is. What is not found there gets the code.
 func (r *Repository) failure(err error, code oci.Code, what string) error {

@@ -13,8 +13,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,28 +33,36 @@ import (
 	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/replicate/remote"
 	"github.com/berth-registry/berth/replicate/remote/remotetest"
+	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/filesystem"
 )
 
-// upstream is the reference registry, behind a gate that counts requests and does with answers as it is told.
+// upstream is a part of the reference registry, behind a gate that counts requests and does with answers as it is told.
 type upstream struct {
-	t      *testing.T
+	t *testing.T
+	// direct is the registry's address, and of what is asked there for this part of it.
 	direct string
 	gate   *httptest.Server
 
 	mu     sync.Mutex
 	counts map[string]int
+	// ranges are those that were asked for, by path.
+	ranges map[string][]string
 	// answer, when it is set, is asked first, and answers by itself when it returns true.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 	// shape changes what is sent.
 	shape func(r *http.Request, body io.ReadCloser) io.ReadCloser
 }
 
+// parts counts the parts of the registry.
+var parts atomic.Int64
+
 func newUpstream(t *testing.T) *upstream {
 	t.Helper()
-	u := &upstream{t: t, direct: "http://" + remotetest.Distribution(t), counts: map[string]int{}}
-	target, err := url.Parse(u.direct)
+	target, err := url.Parse("http://" + remotetest.Shared(t))
 	require.NoError(t, err)
+	part := fmt.Sprintf("/v2/part-%d/", parts.Add(1))
+	u := &upstream{t: t, direct: target.String() + part, counts: map[string]int{}, ranges: map[string][]string{}}
 	reverse := httputil.NewSingleHostReverseProxy(target)
 	reverse.FlushInterval = -1
 	reverse.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -68,10 +78,17 @@ func newUpstream(t *testing.T) *upstream {
 	u.gate = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.counts[r.Method+" "+r.URL.Path]++
+		if r.Method == http.MethodGet {
+			u.ranges[r.URL.Path] = append(u.ranges[r.URL.Path], r.Header.Get("Range"))
+		}
 		answer := u.answer
 		u.mu.Unlock()
 		if answer == nil || !answer(w, r) {
-			reverse.ServeHTTP(w, r)
+			meant := r.Clone(r.Context())
+			if rest, ok := strings.CutPrefix(r.URL.Path, "/v2/"); ok && rest != "" {
+				meant.URL.Path = part + rest
+			}
+			reverse.ServeHTTP(w, meant)
 		}
 	}))
 	t.Cleanup(u.gate.Close)
@@ -89,6 +106,13 @@ func (u *upstream) count(method, path string) int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.counts[method+" "+path]
+}
+
+// rangesOf are the ranges of a blob that were asked for, "" for all of it.
+func (u *upstream) rangesOf(repository string, blob []byte) []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.ranges[blobPath(repository, blob)])
 }
 
 // image is an image that was pushed.
@@ -128,7 +152,7 @@ func (u *upstream) push(repository, tag string, sizes ...int) image {
 
 func (u *upstream) upload(repository string, digest oci.Digest, blob []byte) {
 	u.t.Helper()
-	started, err := http.Post(u.direct+"/v2/"+repository+"/blobs/uploads/", "", nil)
+	started, err := http.Post(u.direct+repository+"/blobs/uploads/", "", nil)
 	require.NoError(u.t, err)
 	require.NoError(u.t, started.Body.Close())
 	location := started.Header.Get("Location")
@@ -152,7 +176,7 @@ func (u *upstream) put(repository, reference, mediaType string, manifest any) ([
 	if reference == "" {
 		reference = digest.String()
 	}
-	request, err := http.NewRequest(http.MethodPut, u.direct+"/v2/"+repository+"/manifests/"+reference, bytes.NewReader(payload))
+	request, err := http.NewRequest(http.MethodPut, u.direct+repository+"/manifests/"+reference, bytes.NewReader(payload))
 	require.NoError(u.t, err)
 	request.Header.Set("Content-Type", mediaType)
 	answer, err := http.DefaultClient.Do(request)
@@ -180,8 +204,8 @@ type gateway struct {
 	url      string
 	store    *metadata.Store
 	registry *registry.Registry
+	backend  storage.Backend
 	proxy    *proxy.Cache
-	root     string
 	log      *lockedBuffer
 }
 
@@ -205,25 +229,26 @@ func (b *lockedBuffer) String() string {
 // setup is what tests change of a gateway.
 type setup struct {
 	store   *metadata.Store
-	root    string
+	backend storage.Backend
 	origin  func(*proxy.Origin)
 	options func(*proxy.Options)
 }
 
 func newGateway(t *testing.T, u *upstream, with setup) *gateway {
 	t.Helper()
-	g := &gateway{t: t, store: with.store, root: with.root, log: &lockedBuffer{}}
-	if g.root == "" {
-		g.root = t.TempDir()
-	}
+	g := &gateway{t: t, store: with.store, log: &lockedBuffer{}}
 	if g.store == nil {
 		g.store = sqlitetest.Open(t)
 		makeProjects(t, g.store)
 	}
 	logger := slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	backend, err := filesystem.New(filesystem.Config{Root: filepath.Join(g.root, "storage")})
-	require.NoError(t, err)
-	g.registry = registry.New(registry.Options{Metadata: g.store, Storage: backend, Logger: logger, Staleness: time.Millisecond})
+	if with.backend == nil {
+		var err error
+		with.backend, err = filesystem.New(filesystem.Config{Root: filepath.Join(t.TempDir(), "storage")})
+		require.NoError(t, err)
+	}
+	g.backend = with.backend
+	g.registry = registry.New(registry.Options{Metadata: g.store, Storage: with.backend, Logger: logger, Staleness: time.Millisecond})
 	t.Cleanup(func() { require.NoError(t, g.registry.Close()) })
 	transport, err := outbound.Networks{}.Transport(outbound.Trust{})
 	require.NoError(t, err)

@@ -39,7 +39,10 @@ type Content interface {
 	Manifest(ctx context.Context, repository oci.Repository, reference oci.Reference) (metadata.Manifest, error)
 	KeepManifest(ctx context.Context, actor event.Actor, repository oci.Repository, tag string, manifest metadata.Manifest) error
 	Blob(ctx context.Context, repository oci.Repository, digest oci.Digest) (metadata.Blob, error)
+	ReadBlob(ctx context.Context, repository oci.Repository, digest oci.Digest, offset int64) (io.ReadCloser, error)
 	KeepBlob(ctx context.Context, repository oci.Repository, digest oci.Digest, body io.Reader) error
+	KeepPart(ctx context.Context, body io.Reader) (key string, err error)
+	OpenPart(ctx context.Context, key string) (io.ReadCloser, error)
 	Tags(ctx context.Context, repository oci.Repository, last string, n int) (tags []string, more bool, err error)
 	Referrers(ctx context.Context, repository oci.Repository, subject oci.Digest, artifactType string, after oci.Digest, n int) (referrers []oci.Descriptor, next oci.Digest, err error)
 }
@@ -95,6 +98,8 @@ type Options struct {
 	Idle time.Duration
 	// Lease is how long after the death of a gateway another fetches what that one was about to.
 	Lease time.Duration
+	// Tell is how often a gateway that fetches a blob looks whether another wants what has come of it.
+	Tell time.Duration
 	// Keep tells whether what is fetched is stored for the moment; nil means that it is.
 	Keep func(ctx context.Context) bool
 }
@@ -134,6 +139,7 @@ func New(options Options) *Cache {
 	setDefault(&options.Patience, DefaultPatience)
 	setDefault(&options.Idle, 30*time.Second)
 	setDefault(&options.Lease, 30*time.Second)
+	setDefault(&options.Tell, 500*time.Millisecond)
 	if options.Keep == nil {
 		options.Keep = func(context.Context) bool { return true }
 	}
@@ -225,12 +231,15 @@ func (c *Cache) detached(ctx context.Context, limit time.Duration) (context.Cont
 // alone calls act while this gateway alone fetches what the name stands for, unless done says, when it is asked before, that another
 // gateway has fetched it meanwhile.
 func (c *Cache) alone(ctx context.Context, name string, done func(ctx context.Context) (bool, error), act func(ctx context.Context) error) error {
+	if !c.options.Keep(ctx) {
+		return act(ctx) // which nobody else would get anything of
+	}
 	const first, longest = 50 * time.Millisecond, time.Second
 	for wait := first; ; wait = min(2*wait, longest) {
 		err := c.lease(ctx, name)
 		held := err == nil
 		if err != nil && !errors.Is(err, metadata.ErrConflict) {
-			return unavailable("nothing can be fetched while the database does not answer: try again", err)
+			return databaseDown(err)
 		}
 		there, err := done(ctx)
 		if held {

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -24,18 +25,107 @@ const (
 // chunk is how many bytes are read at once.
 const chunk = 128 << 10
 
-// way is the way of a blob from the registry elsewhere into the spool. It may break and go on.
+// way is the way of a blob into the spool: from the registry elsewhere, where it may break and go on, or by another gateway.
 type way struct {
-	fetch   *fetch
-	limiter *rate.Limiter
-	hash    hash.Hash
-	spool   *spool
-	offset  int64
+	fetch *fetch
+	hash  hash.Hash
+	// spool is nil before there is something to put into it.
+	spool  *spool
+	offset int64
+	ended  bool
 
+	limiter *rate.Limiter
 	content io.ReadCloser
 	// watch ends the connection when it does not get on; cancel ends its context.
 	watch  *time.Timer
 	cancel context.CancelFunc
+}
+
+// begin makes the spool, and lets those who wait read it, unless it is not known how much will come, which is -1.
+func (w *way) begin(size int64) error {
+	if w.spool == nil {
+		spool, err := newSpool(w.fetch.repository.cache.options.Directory)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNoRoom, err)
+		}
+		spool.hold() // for the fetch itself, until nobody finds it any more
+		w.spool = spool
+	}
+	if size >= 0 && w.fetch.spool == nil {
+		w.fetch.publish(w.spool, size)
+	}
+	return nil
+}
+
+// Write puts what comes next into the spool.
+func (w *way) Write(p []byte) (int, error) {
+	w.hash.Write(p)
+	n, err := w.spool.Write(p)
+	w.offset += int64(n)
+	if err != nil {
+		return n, fmt.Errorf("%w: %w", errNoRoom, err)
+	}
+	return n, nil
+}
+
+// end lets readers read to the end, or, after an error, fail. It may be called again.
+func (w *way) end(err error) {
+	if w.spool != nil && !w.ended {
+		w.ended = true
+		w.spool.end(err)
+	}
+}
+
+// transfer fetches from the registry elsewhere what is not here yet of the blob, and stores it meanwhile.
+func (w *way) transfer(ctx context.Context) error {
+	f, r, c := w.fetch, w.fetch.repository, w.fetch.repository.cache
+	limiter, turns := r.state.limits(r.origin)
+	if err := turns.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer turns.Release(1)
+	w.limiter = limiter
+	defer w.close()
+	size, err := w.open(ctx)
+	if err != nil {
+		return err
+	}
+	if size < 0 && f.spool != nil {
+		size = f.size // as another gateway was told
+	}
+	if f.spool != nil && size != f.size {
+		return fmt.Errorf("%w: registry %q tells of %d bytes, where it told of %d before", errWrong, r.origin.Name, size, f.size)
+	}
+	if err := w.begin(size); err != nil {
+		return err
+	}
+	telling, quiet := context.WithCancel(ctx)
+	defer quiet()
+	stored := make(chan error, 1)
+	var told sync.WaitGroup
+	defer told.Wait()
+	if c.options.Keep(ctx) {
+		reader := w.spool.reader(ctx, size)
+		go func() {
+			err := c.options.Content.KeepBlob(ctx, r.name, f.digest, reader)
+			f.kept = err == nil
+			stored <- errors.Join(err, reader.Close())
+		}()
+		told.Go(func() { w.tell(telling, size) })
+	} else {
+		stored <- nil
+	}
+	fetched := w.travel(ctx, size)
+	w.end(fetched)
+	if size < 0 && fetched == nil {
+		f.publish(w.spool, w.offset)
+	}
+	kept := <-stored
+	quiet()
+	if err := errors.Join(fetched, kept); err != nil {
+		c.options.Logger.WarnContext(ctx, "a blob of a registry elsewhere is not kept", "repository", r.name, "digest", f.digest, "bytes", w.offset, "error", err)
+	}
+	return fetched
 }
 
 // open opens the blob where it goes on, and returns its size, -1 when that is not known. It tries again when that may help.
@@ -115,6 +205,11 @@ func (w *way) travel(ctx context.Context, size int64) error {
 			return err
 		}
 	}
+	return w.compare()
+}
+
+// compare reports whether what has come has the digest that was asked for.
+func (w *way) compare() error {
 	if actual := oci.SumDigest(w.fetch.digest.Algorithm(), w.hash); actual != w.fetch.digest {
 		return fmt.Errorf("%w: registry %q sent %d bytes with the digest %s for blob %s", errWrong, w.fetch.repository.origin.Name, w.offset, actual, w.fetch.digest)
 	}
@@ -138,11 +233,8 @@ func (w *way) pass(ctx context.Context, buffer []byte, size int64) error {
 			return fmt.Errorf("%w: registry %q sent more than the %d bytes that it told of", errWrong, w.fetch.repository.origin.Name, size)
 		}
 		if n > 0 {
-			w.hash.Write(buffer[:n])
-			written, err := w.spool.Write(buffer[:n])
-			w.offset += int64(written)
-			if err != nil {
-				return fmt.Errorf("%w: %w", errNoRoom, err)
+			if _, err := w.Write(buffer[:n]); err != nil {
+				return err
 			}
 			if err := w.limiter.WaitN(ctx, n); err != nil {
 				return err
