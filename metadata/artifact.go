@@ -68,7 +68,7 @@ var (
 	listedManifests = define("listed manifests", `
 		SELECT f.manifest_id, f.digest, COALESCE(c.id, 0), f.details
 		FROM manifest_references f LEFT JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.digest
-		WHERE f.manifest_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json})) AND f.kind = 'manifest' AND f.position < $2
+		WHERE f.manifest_id {any id of}$1{these ids} AND f.kind = 'manifest' AND f.position < $2
 		ORDER BY f.manifest_id, f.position`)
 	iconInView = define("icon in view", `
 		SELECT r.name FROM artifacts a JOIN repositories r ON r.id = a.repository_id JOIN projects p ON p.id = a.project_id
@@ -158,7 +158,7 @@ func artifactListing(owner string) *listing[Artifact] {
 			"repository_name":     `a.repository_id IN (SELECT r.id FROM repositories r WHERE {condition})`,
 		},
 		parted: map[string]parted{"tags": {
-			keys: `SELECT m.manifest_id FROM tags m WHERE ` + owner + ` AND {condition}`,
+			keys: `SELECT m.manifest_id FROM tags m CROSS JOIN artifacts a WHERE a.id = m.manifest_id AND ` + owner + ` AND {condition} AND ({where})`,
 			each: `EXISTS (SELECT 1 FROM tags m WHERE m.manifest_id = a.id AND {condition})`,
 		}},
 	}

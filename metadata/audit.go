@@ -79,9 +79,9 @@ var (
 		AND ($5 OR operation || '_' || resource_type IN (SELECT value FROM {texts}($4{json})))
 		RETURNING id, project_id, occurred_at, resource`)
 	deleteEmptyBuckets = define("delete empty audit buckets", `DELETE FROM audit_buckets WHERE bucket = $1 AND entries <= 0
-		AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($2{json}))`)
+		AND project_id {any id of}$2{these ids}`)
 	deleteEmptySpans = define("delete empty audit spans", `DELETE FROM audit_spans WHERE span = $1 AND entries <= 0
-		AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($2{json}))`)
+		AND project_id {any id of}$2{these ids}`)
 )
 
 // addAuditCounts is the text that adds to the counts of ranges of ids.

@@ -3,7 +3,6 @@ package metadata
 import (
 	"cmp"
 	"context"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -23,7 +22,7 @@ const (
 	// auditBranches is how many values of one field are looked up each by itself.
 	auditBranches = 100
 	// auditFew is how many entries of a condition are few enough to look for those of another among them.
-	auditFew = 20_000
+	auditFew = 4_000
 )
 
 // auditFields are what callers may filter by.
@@ -86,6 +85,9 @@ type auditPlan struct {
 	// column and values are what each branch has in common; without values there is one branch of everything.
 	column string
 	values []any
+	// second, where it is set, is another column that each branch has one of the other values in, by an index on both.
+	second  string
+	seconds []any
 	// crossed are further conditions that indexes answer with few entries each: the rows are those whose ids all have.
 	crossed   []Condition
 	low, high int64 // ids, inclusive
@@ -131,7 +133,7 @@ func (r Reader) planAudit(ctx context.Context, q AuditQuery) (*auditPlan, error)
 			return nil, nil
 		}
 	}
-	if len(plan.rest) == 0 && len(plan.crossed) == 0 && (plan.column == "" || plan.column == "project_id" && !slices.Contains(plan.values, any(int64(0)))) {
+	if len(plan.rest) == 0 && len(plan.crossed) == 0 && plan.second == "" && (plan.column == "" || plan.column == "project_id" && !slices.Contains(plan.values, any(int64(0)))) {
 		return plan, plan.seek(ctx, r, spans)
 	}
 	return plan, nil
@@ -166,150 +168,6 @@ func (p *auditPlan) trim(ctx context.Context, r Reader, c Condition, low, high i
 		first, last = min(first, low+auditSpanWidth), max(last, high-auditSpanWidth)
 	}
 	return first, last, nil
-}
-
-// auditIndexes are the indexed fields, those first whose values are of few rows.
-var auditIndexes = []string{"resource", "username", "project_id", "resource_type", "operation"}
-
-// rank is the place of the index that answers the condition, -1 for none.
-func (c Condition) rank() int {
-	one := c.Comparison == Equal && len(c.Values) == 1
-	if !one && (c.Comparison != AnyOf || len(c.Values) == 0 || len(c.Values) > auditBranches) {
-		return -1
-	}
-	return slices.Index(auditIndexes, c.Field)
-}
-
-// choose makes branches of one condition that an index answers and conditions of the rest, which it returns. Of several it takes the
-// one of the fewest entries.
-func (p *auditPlan) choose(ctx context.Context, r Reader, q AuditQuery) ([]Condition, error) {
-	var known []Condition
-	for _, c := range q.Conditions {
-		if _, ok := auditFields[c.Field]; ok {
-			known = append(known, c)
-		}
-	}
-	if len(known) > maxConditions {
-		return nil, tooManyConditions()
-	}
-	for i, c := range known {
-		spelt, err := r.spellOut(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		known[i] = spelt
-	}
-	candidates := map[int]Condition{}
-	for i, c := range known {
-		if c.rank() >= 0 {
-			candidates[i] = c
-		}
-	}
-	if p.column != "" && len(p.values) <= auditBranches {
-		candidates[-1] = Condition{Field: p.column, Comparison: AnyOf, Values: p.values}
-	}
-	driver, crossed, err := r.fewest(ctx, candidates)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range crossed {
-		p.crossed = append(p.crossed, candidates[i])
-	}
-	if p.column != "" && (driver >= 0 || len(p.values) > auditBranches) {
-		if !slices.Contains(crossed, -1) {
-			if err := p.require(Condition{Field: p.column, Comparison: AnyOf, Values: p.values}); err != nil {
-				return nil, err
-			}
-		}
-		p.column, p.values = "", nil
-	}
-	for i, c := range known {
-		if slices.Contains(crossed, i) {
-			continue
-		}
-		if i != driver {
-			if err := p.require(c); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		p.column = c.Field
-		for _, given := range c.Values {
-			if converted, ok := auditFields[c.Field].convert(given); ok && !slices.Contains(p.values, converted) {
-				p.values = append(p.values, converted)
-			}
-		}
-		if len(p.values) == 0 {
-			p.values = []any{nil} // equal to nothing
-		}
-	}
-	return known, nil
-}
-
-// spellOut makes a condition on a part of a resource one on the resources that have it, where they are few.
-func (r Reader) spellOut(ctx context.Context, c Condition) (Condition, error) {
-	if c.Field != "resource" || c.Comparison != Contains || len(c.Values) != 1 {
-		return c, nil
-	}
-	text, ok := auditFields[c.Field].convert(c.Values[0])
-	if !ok || len([]rune(text.(string))) < partLength {
-		return c, nil
-	}
-	found, err := all(ctx, r, auditResourcesByPart, value[any], strings.ToLower(text.(string)), auditBranches+1)
-	if err != nil || len(found) > auditBranches {
-		return c, err
-	}
-	if len(found) == 0 {
-		found = []any{false} // equal to nothing
-	}
-	return Condition{Field: c.Field, Comparison: AnyOf, Values: found}, nil
-}
-
-// fewest returns the condition of the fewest entries, -1 when there is none; and, where it has few, the others that have few.
-func (r Reader) fewest(ctx context.Context, candidates map[int]Condition) (chosen int, few []int, err error) {
-	chosen, least := -1, int64(math.MaxInt64)
-	for _, i := range slices.Sorted(maps.Keys(candidates)) {
-		c, entries := candidates[i], int64(0)
-		if len(candidates) > 1 {
-			var args []any
-			text := "SELECT COUNT(*) FROM (SELECT 1 FROM audit_entries WHERE " + c.among(&args) + " LIMIT " + strconv.Itoa(auditFew+1) + ") AS counted"
-			counted, err := allOf(ctx, r, "audit count of condition", text, value[int64], args...)
-			if err != nil {
-				return -1, nil, err
-			}
-			entries = counted[0]
-		}
-		if entries <= auditFew {
-			few = append(few, i)
-		}
-		if entries < least || entries == least && c.rank() < candidates[chosen].rank() {
-			chosen, least = i, entries
-		}
-	}
-	return chosen, slices.DeleteFunc(few, func(i int) bool { return i == chosen }), nil
-}
-
-// among is the condition that an index answers: the values are added to the arguments.
-func (c Condition) among(args *[]any) string {
-	var list strings.Builder
-	list.WriteString("NULL")
-	for _, given := range c.Values {
-		if converted, ok := auditFields[c.Field].convert(given); ok {
-			*args = append(*args, converted)
-			list.WriteString(", $" + strconv.Itoa(len(*args)))
-		}
-	}
-	return auditFields[c.Field].expression + " IN (" + list.String() + ")"
-}
-
-// require adds a condition that is looked at row by row.
-func (p *auditPlan) require(c Condition) error {
-	text, args, err := auditFields[c.Field].condition(c, len(p.restArgs))
-	if err != nil {
-		return err
-	}
-	p.rest, p.restArgs = append(p.rest, text), append(p.restArgs, args...)
-	return nil
 }
 
 // projects are those whose buckets say where the rows are; 0 are all.
@@ -442,8 +300,10 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE " + ids + order + " LIMIT " + parameter(depth)}
 	default:
 		for _, v := range p.values {
-			branches = append(branches, "SELECT * FROM (SELECT "+auditColumns+" FROM audit_entries WHERE "+p.column+" = "+parameter(v)+" AND "+ids+
-				order+" LIMIT "+parameter(depth)+") AS branch")
+			for _, and := range p.both(parameter) {
+				branches = append(branches, "SELECT * FROM (SELECT "+auditColumns+" FROM audit_entries WHERE "+p.column+" = "+parameter(v)+and+" AND "+ids+
+					order+" LIMIT "+parameter(depth)+") AS branch")
+			}
 		}
 	}
 	var where string
@@ -452,4 +312,16 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 	}
 	return "SELECT " + columns + " FROM (" + strings.Join(branches, " UNION ALL ") + ") AS entries" + where + order +
 		" LIMIT " + parameter(n) + " OFFSET " + parameter(skip), args
+}
+
+// both are the conditions on the second column, "" where there is none.
+func (p *auditPlan) both(parameter func(any) string) []string {
+	if p.second == "" {
+		return []string{""}
+	}
+	conditions := make([]string, 0, len(p.seconds))
+	for _, v := range p.seconds {
+		conditions = append(conditions, " AND "+p.second+" = "+parameter(v))
+	}
+	return conditions
 }

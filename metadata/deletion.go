@@ -59,10 +59,10 @@ var (
 	reviewOfDeletions = define("review blobs of deletions", `
 		INSERT INTO blob_reviews (repository_id, digest, since)
 		SELECT 0, k.digest, CAST($2 AS BIGINT) FROM (
-			SELECT DISTINCT digest FROM deletion_blobs WHERE deletion_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))) AS k
+			SELECT DISTINCT digest FROM deletion_blobs WHERE deletion_id {any id of}$1{these ids}) AS k
 		WHERE TRUE ORDER BY k.digest
 		ON CONFLICT (repository_id, digest) DO UPDATE SET since = excluded.since`)
-	purgeDeletions = define("purge deletions", `DELETE FROM deletions WHERE id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+	purgeDeletions = define("purge deletions", `DELETE FROM deletions WHERE id {any id of}$1{these ids}`)
 
 	deletionListing = &listing[Deletion]{
 		name: "list deletions", columns: deletionColumns, from: "deletions d", order: "d.id DESC", key: "d.id", tie: "d.id", after: "d.id < {1}", scan: scanDeletion,

@@ -51,6 +51,7 @@ var groupListing = listing[UserGroup]{
 		"creation_time": {"g.created_at", momentField},
 		"update_time":   {"g.updated_at", momentField},
 	},
+	parted: map[string]parted{"group_name": {names: "group_parts g"}},
 }
 
 // UserGroup returns a group, or [ErrNotFound].

@@ -61,6 +61,7 @@ var labelListing = listing[Label]{
 		"creation_time": {"created_at", momentField},
 		"update_time":   {"updated_at", momentField},
 	},
+	parted: map[string]parted{"name": {names: "label_parts"}},
 }
 
 // ListLabels returns a page of the labels of a project, or of those for all projects when it is 0, and how many there are. The

@@ -9,7 +9,7 @@ import (
 
 // FilteredTotal is how far the rows of a filtered listing are counted. Beyond it a listing tells how many rows there are at least: one
 // more than the page has come to, so that callers go on.
-const FilteredTotal = 10_000
+const FilteredTotal = 1_000
 
 // partWidth is how many ids have one count: passing over the rows before a page costs at most as many, and one count for each part.
 const partWidth = 1024
@@ -28,11 +28,16 @@ type length func(ctx context.Context, r Reader) (total int64, parts []listPart, 
 func kept(list string, owner int64) length {
 	return func(ctx context.Context, r Reader) (total int64, parts []listPart, err error) {
 		parts, err = all(ctx, r, listParts, scanListPart, list, owner)
-		for _, p := range parts {
-			total += p.entries
-		}
-		return total, parts, err
+		return entriesOf(parts), parts, err
 	}
+}
+
+// entriesOf is how many rows the parts of a list have together.
+func entriesOf(parts []listPart) (total int64) {
+	for _, p := range parts {
+		total += p.entries
+	}
+	return total
 }
 
 // stated is the length that a statement returns.
@@ -44,8 +49,8 @@ func stated(s *statement, args ...any) length {
 }
 
 // known is a length that the caller has found before.
-func known(total int64) length {
-	return func(context.Context, Reader) (int64, []listPart, error) { return total, nil, nil }
+func known(parts []listPart) length {
+	return func(context.Context, Reader) (int64, []listPart, error) { return entriesOf(parts), parts, nil }
 }
 
 // list returns the page of the query among the rows that the fixed condition leaves, whose parameters are $1 and on, and how many rows
@@ -71,30 +76,31 @@ func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, 
 
 // some returns the page of the query without counting the others.
 func (l *listing[T]) some(ctx context.Context, r Reader, q Query, where string, args ...any) ([]T, error) {
-	condition, args, err := l.narrow(ctx, r, q, where, args)
+	condition, args, _, err := l.narrow(ctx, r, q, where, args)
 	if err != nil {
 		return nil, err
 	}
 	return l.page(ctx, r, q, condition, args)
 }
 
-// narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts.
-func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, error) {
-	q, found, err := l.find(ctx, r, q, args)
+// narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts. It tells
+// how many rows there are at least, where they are so many that they were not looked up one by one.
+func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, int64, error) {
+	q, found, many, err := l.find(ctx, r, q, where, args)
 	if err != nil {
-		return "", nil, err
+		return "", nil, 0, err
 	}
 	condition, args, err := l.where(q, where, args)
 	if err != nil || found == "" {
-		return condition, args, err
+		return condition, args, many, err
 	}
 	args = append(args, found)
-	return and(condition, l.key+" IN (SELECT CAST(value AS BIGINT) FROM {texts}($"+strconv.Itoa(len(args))+"{json}))"), args, nil
+	return and(condition, l.key+" {any id of}$"+strconv.Itoa(len(args))+"{these ids}"), args, 0, nil
 }
 
 // filtered is the page and the number of rows that the conditions leave.
 func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where string, args []any) ([]T, int64, error) {
-	condition, args, err := l.narrow(ctx, r, q, where, args)
+	condition, args, many, err := l.narrow(ctx, r, q, where, args)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -104,6 +110,9 @@ func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where stri
 	}
 	if q.Limit < 0 && q.Offset == 0 {
 		return rows, int64(len(rows)), nil
+	}
+	if many > 0 {
+		return rows, atLeast(many, many, q.Offset, q.Limit, int64(len(rows))), nil
 	}
 	counted, err := allOf(ctx, r, l.name+" count", "SELECT COUNT(*) FROM (SELECT 1 FROM "+l.from+condition+" LIMIT $"+strconv.Itoa(len(args)+1)+") AS counted",
 		value[int64], append(args, FilteredTotal)...)
@@ -163,7 +172,10 @@ func and(condition, more string) string {
 
 // parted says how rows are found by a part of a text.
 type parted struct {
-	// keys is the query of the keys of such rows: {text} stands for the part in it, or {condition} for a condition on the field.
+	// names is the table of the parts of names, by the alias of the rows' own and with all that the fixed conditions are on.
+	names string
+	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field and {where}
+	// for those that are fixed.
 	keys string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
 	each string
@@ -173,11 +185,12 @@ const (
 	// partLength is the least length of a part that the index finds, in characters.
 	partLength = 3
 	// maxFound is how many rows are looked up one by one. What more have is found soon on a walk in the order of the listing.
-	maxFound = 1_000
+	maxFound = FilteredTotal
 )
 
-// find looks the first condition on a part of a text up in the index of parts. It returns the query without it, and the keys.
-func (l *listing[T]) find(ctx context.Context, r Reader, q Query, args []any) (Query, string, error) {
+// find looks the first condition on a part of a text up in the index of parts. It returns the query without it, and the keys; or, where
+// they are too many and nothing else is asked for, how many rows there are at least.
+func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (without Query, keys string, many int64, err error) {
 	for i, c := range q.Conditions {
 		by, indexed := l.parted[c.Field]
 		if !indexed || c.Comparison != Contains || len(c.Values) != 1 {
@@ -185,29 +198,42 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, args []any) (Q
 		}
 		text, ok := l.fields[c.Field].convert(c.Values[0])
 		if !ok || len([]rune(text.(string))) < partLength {
-			return q, "", nil
+			return q, "", 0, nil
 		}
-		own := slices.Clone(args)
-		if !strings.Contains(by.keys, "$1") {
-			own = nil
+		query, more, err := l.keysByPart(by, c, text.(string), where, args)
+		if err != nil {
+			return q, "", 0, err
 		}
-		keys, more := strings.ReplaceAll(by.keys, "{text}", "$"+strconv.Itoa(len(own)+1)), []any{strings.ToLower(text.(string))}
-		if strings.Contains(keys, "{condition}") {
-			var condition string
-			var err error
-			if condition, more, err = l.fields[c.Field].condition(c, len(own)); err != nil {
-				return q, "", err
-			}
-			keys = strings.ReplaceAll(keys, "{condition}", condition)
+		found, err := allOf(ctx, r, l.name+" by part", query+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], more...)
+		if err != nil {
+			return q, "", 0, err
 		}
-		found, err := allOf(ctx, r, l.name+" by part", keys+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], append(own, more...)...)
-		if err != nil || len(found) > maxFound {
-			return q, "", err
-		}
+		full := len(found) > maxFound
 		slices.Sort(found)
-		list, err := idList(slices.Compact(found))
+		found = slices.Compact(found)
+		if full {
+			if len(q.Conditions) == 1 {
+				many = min(int64(len(found)), maxFound)
+			}
+			return q, "", many, nil
+		}
+		list, err := idList(found)
 		q.Conditions = slices.Delete(slices.Clone(q.Conditions), i, i+1)
-		return q, list, err
+		return q, list, 0, err
 	}
-	return q, "", nil
+	return q, "", 0, nil
+}
+
+// keysByPart is the query of the keys of rows that have the part of a text.
+func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args []any) (string, []any, error) {
+	f := l.fields[c.Field]
+	if by.keys == "" {
+		query := "SELECT " + l.key + " FROM " + by.names + " WHERE " + f.expression + " {contains}$" + strconv.Itoa(len(args)+1) + "{contained}"
+		if where != "" {
+			query += " AND (" + where + ")"
+		}
+		return query, append(slices.Clone(args), strings.ToLower(text)), nil
+	}
+	condition, more, err := f.condition(c, len(args))
+	return strings.NewReplacer("{condition}", condition, "{where}", where).Replace(by.keys), append(slices.Clone(args), more...), err
 }

@@ -9,10 +9,7 @@ var (
 		SELECT COALESCE(u.role_id, 0), p.public FROM projects p LEFT JOIN user_roles u ON u.project_id = p.id AND u.user_id = $2
 		WHERE p.name = $1`)
 	membersOfProject = define("members", `
-		SELECT `+memberColumns+`
-		FROM projects p JOIN members m ON m.project_id = p.id
-		LEFT JOIN users u ON u.id = m.user_id LEFT JOIN user_groups g ON g.id = m.group_id
-		WHERE p.name = $1 ORDER BY name`)
+		SELECT `+memberColumns+` FROM projects p JOIN members m ON m.project_id = p.id WHERE p.name = $1 ORDER BY m.name, m.id`)
 
 	upsertUserMember = define("set member", `
 		INSERT INTO members (project_id, user_id, role_id, created_at) VALUES ($1, $2, $3, $4)
@@ -30,23 +27,22 @@ var (
 	deleteMember     = define("remove member", `DELETE FROM members WHERE project_id = $1 AND user_id = $2`)
 	deleteMemberByID = define("remove member by id", `DELETE FROM members WHERE project_id = $1 AND id = $2`)
 	memberByID       = define("member", `
-		SELECT `+memberColumns+` FROM `+memberTables+` WHERE m.project_id = $1 AND m.id = $2`)
-	roleCounts = define("members by role", `SELECT role_id, COUNT(*) FROM members WHERE project_id = $1 GROUP BY role_id`)
+		SELECT `+memberColumns+` FROM members m WHERE m.project_id = $1 AND m.id = $2`)
+	roleCounts = define("members by role", `SELECT part, entries FROM list_counts WHERE list = 'members in role' AND owner = $1 AND entries > 0`)
 )
 
-const (
-	memberColumns = `m.id, m.project_id, COALESCE(m.user_id, 0), COALESCE(m.group_id, 0), COALESCE(u.name, g.name, '') AS name, m.role_id, m.created_at`
-	memberTables  = `members m LEFT JOIN users u ON u.id = m.user_id LEFT JOIN user_groups g ON g.id = m.group_id`
-)
+// The name is that of the user or group, which triggers keep.
+const memberColumns = `m.id, m.project_id, COALESCE(m.user_id, 0), COALESCE(m.group_id, 0), m.name, m.role_id, m.created_at`
 
 // memberListing is the listing of the members of a project.
 var memberListing = listing[Member]{
-	name: "list members", columns: memberColumns, from: memberTables, order: "name, m.id", scan: scanMember,
+	name: "list members", columns: memberColumns, from: "members m", key: "m.id", order: "m.name, m.id", scan: scanMember,
 	fields: map[string]field{
 		"id":          {"m.id", numberField},
-		"entity_name": {"COALESCE(u.name, g.name)", textField},
+		"entity_name": {"m.name", textField},
 		"role_id":     {"m.role_id", numberField},
 	},
+	parted: map[string]parted{"entity_name": {names: "member_parts m"}},
 }
 
 // role is a row of rolesInProject.

@@ -105,11 +105,11 @@ func TestListings_useIndexes(t *testing.T) {
 						break
 					}
 				}
-				// By age the walk is over the table itself, and the projects of one user are few.
+				// By age the walk is over the table itself, and few are the projects of one user and what an index has found.
 				byAge := len(q.Order) > 0 && q.Order[0].Field == "creation_time"
-				view := strings.Contains(steps[0], "user_roles")
+				few := strings.Contains(steps[0], "user_roles") || strings.Contains(steps[0], "CAST(value AS BIGINT) FROM json_each")
 				for _, step := range choosing {
-					if walk.MatchString(step) && !found[step] && !byAge || strings.Contains(step, "USE TEMP B-TREE FOR ORDER BY") && !view {
+					if walk.MatchString(step) && !found[step] && !byAge || strings.Contains(step, "USE TEMP B-TREE FOR ORDER BY") && !few {
 						t.Errorf("%s\n→ %s", what, step)
 					}
 				}

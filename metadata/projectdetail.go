@@ -39,13 +39,13 @@ const allowlistColumns = `id, COALESCE(project_id, 0), cves, expires_at, created
 var (
 	projectFacts = define("facts of projects", `
 		SELECT p.id, COALESCE(u.name, ''), p.repository_count FROM projects p LEFT JOIN users u ON u.id = p.owner_id
-		WHERE p.id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+		WHERE p.id {any id of}$1{these ids}`)
 	projectMetadata = define("metadata of projects", `
-		SELECT project_id, name, value FROM project_metadata WHERE project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+		SELECT project_id, name, value FROM project_metadata WHERE project_id {any id of}$1{these ids}`)
 	projectAllowlists = define("allowlists of projects", `
-		SELECT `+allowlistColumns+` FROM cve_allowlists WHERE project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+		SELECT `+allowlistColumns+` FROM cve_allowlists WHERE project_id {any id of}$1{these ids}`)
 	projectRoles = define("roles in projects", `
-		SELECT project_id, role_id FROM user_roles WHERE user_id = $2 AND project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+		SELECT project_id, role_id FROM user_roles WHERE user_id = $2 AND project_id {any id of}$1{these ids}`)
 	registryAllowlist = define("allowlist of registry", `SELECT `+allowlistColumns+` FROM cve_allowlists WHERE project_id IS NULL`)
 
 	upsertProjectMetadata = define("set metadata of project", `

@@ -149,7 +149,7 @@ var (
 		SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NULL ORDER BY id`)
 	countTasks = define("count tasks", `
 		SELECT execution_id, status, COUNT(*) FROM tasks
-		WHERE execution_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json})) AND kind = $2 GROUP BY execution_id, status`)
+		WHERE execution_id {any id of}$1{these ids} AND kind = $2 GROUP BY execution_id, status`)
 )
 
 var taskListing = &listing[Task]{

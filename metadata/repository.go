@@ -144,18 +144,20 @@ var repositoryListing = listing[Repository]{
 		"blob_digest":    {"b.digest", textField},
 	},
 	within: map[string]string{"blob_digest": "r.id IN (SELECT b.repository_id FROM repository_blobs b WHERE {condition})"},
-	parted: map[string]parted{"name": {keys: repositoriesByPart}},
+	parted: map[string]parted{"name": {names: "repository_parts r"}},
 }
 
 // Place is where the repository stands in [Reader.ListRepositories].
 func (v Repository) Place() Place { return Place{v.ID} }
 
-// repositoriesByPart is the query of the ids of repositories that have a text in their names.
-const repositoriesByPart = `SELECT rowid FROM repository_parts WHERE name {contains}{text}{contained}`
-
+// repositoriesInView are the counts of the view of the user $1 and the projects $2.
 var repositoriesInView = define("repositories in view", `
-	SELECT (`+publicCount+`'public repositories') + (
-		SELECT CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`))`)
+	SELECT part, CAST(SUM(entries) AS BIGINT) FROM (
+		SELECT part, entries FROM list_counts WHERE list = 'repositories in public' AND owner = 0
+		UNION ALL
+		SELECT c.part, c.entries FROM projects p CROSS JOIN list_counts c
+			WHERE c.list = 'repositories' AND c.owner = p.id AND NOT p.public AND p.id IN (`+projectsGiven+`)) AS seen
+	GROUP BY part ORDER BY part`)
 
 const (
 	// repositoryVisible is the condition that a repository is in the view of the user $1 and the projects $2.
@@ -179,11 +181,11 @@ func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID in
 	case projectID != 0:
 		return repositoryListing.list(ctx, r, q, kept("repositories", projectID), "r.project_id = $1", projectID)
 	case !v.All:
-		total, err := one(ctx, r, repositoriesInView, value[int64], v.UserID, v.names())
+		parts, err := all(ctx, r, repositoriesInView, scanListPart, v.UserID, v.names())
 		if err != nil {
 			return nil, 0, err
 		}
-		return repositoryListing.list(ctx, r, q, known(total), visible(total), v.UserID, v.names())
+		return repositoryListing.list(ctx, r, q, known(parts), visible(entriesOf(parts)), v.UserID, v.names())
 	}
 	return repositoryListing.list(ctx, r, q, kept("repositories", 0), "")
 }

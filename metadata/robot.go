@@ -163,6 +163,7 @@ var robotListing = listing[Robot]{
 		"creation_time": {"r.created_at", momentField},
 		"update_time":   {"r.updated_at", momentField},
 	},
+	parted: map[string]parted{"name": {names: "robot_parts r"}},
 }
 
 // ListRobots returns a page of the robots of a project, or for the project 0 of those of the registry itself, with their

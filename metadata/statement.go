@@ -32,6 +32,7 @@ type Dialect struct {
 //	{elements}(…)    rows with one column, value: the objects of a JSON array
 //	{texts}(…)       rows with one column, value: the strings of a JSON array
 //	{any of}…{these} after a column and around a parameter: the column is one of the strings of a JSON array, each to be looked up
+//	{any id of}…{these ids} the same of numbers, which the array has as strings
 //	{contains}…{contained} after a column of an index of parts and around a parameter: the text has it in it, in whatever case
 //	{json}           after a parameter that is given to one of these
 //	{settled}        a condition on events that holds for those before which no other can appear any more

@@ -14,8 +14,8 @@ var (
 		WHERE owner = 0 AND list IN ('projects', 'repositories', 'public projects', 'public repositories') GROUP BY list`)
 	countGivenProjects = define("counts of projects given", `
 		SELECT COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`)`)
-	usedByAll   = define("used by all projects", `SELECT CAST(COALESCE(SUM(used), 0) AS BIGINT) FROM project_usage`)
-	storedBytes = define("stored", `SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM blobs`)
+	usedByAll   = define("used by all projects", `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'used bytes' AND owner = 0`)
+	storedBytes = define("stored", `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'stored bytes' AND owner = 0`)
 )
 
 // Statistics counts the projects that are in view, and their repositories.

@@ -80,7 +80,7 @@ var (
 		SELECT CAST($1 AS BIGINT), COALESCE(MAX(sequence), 0) + 1, CAST($2 AS TEXT) FROM task_logs WHERE task_id = $1`)
 	reportTask = define("report task", `UPDATE tasks SET outcome = $4 WHERE id = $1 AND holder = $2 AND attempts = $3 AND ended_at IS NULL`)
 	outcomes   = define("outcomes of executions", `
-		SELECT execution_id, outcome FROM tasks WHERE execution_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json}))`)
+		SELECT execution_id, outcome FROM tasks WHERE execution_id {any id of}$1{these ids}`)
 	taskLog = define("task log", `SELECT lines FROM task_logs WHERE task_id = $1 ORDER BY sequence`)
 )
 

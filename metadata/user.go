@@ -92,6 +92,7 @@ var userListing = listing[User]{
 		"creation_time": {"created_at", momentField},
 		"update_time":   {"updated_at", momentField},
 	},
+	parted: map[string]parted{"username": {names: "user_parts"}},
 }
 
 // ListUsers returns a page of the users and how many there are. The error wraps [ErrQuery] when they cannot be filtered like that.

@@ -67,7 +67,7 @@ var (
 		SELECT `+webhookColumns+` FROM webhook_policies WHERE project_id IS NULL AND enabled
 		UNION ALL
 		SELECT `+webhookColumns+` FROM webhook_policies
-		WHERE project_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json})) AND enabled`)
+		WHERE project_id {any id of}$1{these ids} AND enabled`)
 	insertWebhook = define("create webhook", `
 		INSERT INTO webhook_policies (project_id, name, description, creator, enabled, event_types, targets, base, created_at, updated_at)
 		VALUES (NULLIF(CAST($1 AS BIGINT), 0), $2, $3, $4, $5, $6, $7, $8, $9, $9)
@@ -87,7 +87,7 @@ var (
 		ON CONFLICT (policy_id, event_type) DO UPDATE SET triggered_at = excluded.triggered_at`)
 	triggersOf = define("triggers of webhooks", `
 		SELECT policy_id, event_type, triggered_at FROM webhook_triggers
-		WHERE policy_id IN (SELECT CAST(value AS BIGINT) FROM {texts}($1{json})) ORDER BY policy_id, event_type`)
+		WHERE policy_id {any id of}$1{these ids} ORDER BY policy_id, event_type`)
 
 	putAnswer = define("note answer to webhook", `
 		INSERT INTO webhook_answers (task_id, status, body, duration_us) VALUES ($1, $2, $3, $4)

@@ -152,6 +152,20 @@ func auditCases() []auditCase {
 		{all(either), func(e metadata.AuditEntry) bool { return e.Username == "user1" || e.Username == "user3" }},
 		{all(is("operation", "delete"), is("resource_type", "artifact")), func(e metadata.AuditEntry) bool { return e.Operation == "delete" && e.ResourceType == "artifact" }},
 		{all(is("operation", "create"), is("resource_type", "user")), func(e metadata.AuditEntry) bool { return e.Operation == "create" && e.ResourceType == "user" }},
+		{all(is("username", "user3"), is("operation", "pull")), func(e metadata.AuditEntry) bool { return e.Username == "user3" && e.Operation == "pull" }},
+		{all(either, is("operation", "delete")), func(e metadata.AuditEntry) bool {
+			return (e.Username == "user1" || e.Username == "user3") && e.Operation == "delete"
+		}},
+		{all(is("username", "user3"), is("operation", false)), among()},
+		{metadata.AuditQuery{Projects: []int64{1, 3}, Conditions: []metadata.Condition{is("operation", "pull")}}, func(e metadata.AuditEntry) bool {
+			return among(1, 3)(e) && e.Operation == "pull"
+		}},
+		{metadata.AuditQuery{Projects: []int64{1, 3}, Conditions: []metadata.Condition{is("project_id", int64(3)), is("operation", "pull")}}, func(e metadata.AuditEntry) bool {
+			return among(3)(e) && e.Operation == "pull"
+		}},
+		{metadata.AuditQuery{Projects: []int64{1, 2}, Conditions: []metadata.Condition{is("username", "user4"), is("operation", "create")}}, func(e metadata.AuditEntry) bool {
+			return among(1, 2)(e) && e.Username == "user4" && e.Operation == "create"
+		}},
 		{all(is("operation_result", "false")), func(e metadata.AuditEntry) bool { return !e.Succeeded }},
 		{all(period), during},
 		{all(metadata.Condition{Field: "op_time", Comparison: metadata.Between, Values: []any{nil, from}}), func(e metadata.AuditEntry) bool { return !e.At.After(from) }},

@@ -27,6 +27,8 @@ func (f fixture) recountLists(t *testing.T) {
 		`SELECT 'repositories', 0, id / 1024, COUNT(*) FROM repositories GROUP BY 3`,
 		`SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3`,
 		`SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3`,
+		`SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3`,
+		`SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3`,
 	} {
 		var wrong int
 		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
@@ -34,16 +36,23 @@ func (f fixture) recountLists(t *testing.T) {
 		require.Zero(t, wrong, "%s is counted wrong", text)
 	}
 	var wrong int
-	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
-		SELECT COUNT(*) FROM (
-			SELECT project_id AS owner, COUNT(*) AS entries FROM artifacts WHERE listed GROUP BY 1
-			EXCEPT SELECT owner, CAST(SUM(entries) AS BIGINT) FROM list_counts WHERE list = 'artifacts of project' GROUP BY 1) AS missing`).Scan(&wrong))
-	require.Zero(t, wrong, "artifacts of projects are counted wrong")
+	for _, text := range []string{
+		`SELECT 'artifacts of project', project_id, COUNT(*) FROM artifacts WHERE listed GROUP BY 2`,
+		`SELECT 'stored bytes', 0, CAST(SUM(size) AS BIGINT) FROM blobs HAVING COUNT(*) > 0`,
+		`SELECT 'used bytes', 0, CAST(SUM(used) AS BIGINT) FROM project_usage HAVING SUM(used) > 0`,
+	} {
+		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
+			SELECT COUNT(*) FROM (`+text+` EXCEPT SELECT list, owner, CAST(SUM(entries) AS BIGINT) FROM list_counts GROUP BY 1, 2) AS missing`).Scan(&wrong))
+		require.Zero(t, wrong, "%s is summed wrong", text)
+	}
 	// What there is none of has no count but zeros.
 	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
-		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list <> 'artifacts of project'
+		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list NOT IN ('artifacts of project', 'stored bytes', 'used bytes')
 			OR list = 'users' AND entries <> (SELECT COUNT(*) FROM users WHERE deleted_at IS NULL AND id / 1024 = part)
 			OR list = 'members' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND id / 1024 = part)
+			OR list = 'members in role' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND role_id = part)
+			OR list = 'repositories in public' AND entries <> (
+				SELECT COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public AND r.id / 1024 = part)
 			OR list = 'public repositories' AND entries <> (
 				SELECT COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public AND p.id / 1024 = part)
 			OR list = 'artifacts' AND entries <> (SELECT COUNT(*) FROM artifacts WHERE listed AND repository_id = owner AND id / 1024 = part)`).Scan(&wrong))
@@ -72,7 +81,11 @@ func testListCounts(t *testing.T, f fixture) {
 		func(ctx context.Context, tx *metadata.Tx) error {
 			for _, m := range []metadata.Member{{ProjectID: f.project.ID, UserID: user.ID}, {ProjectID: project.ID, UserID: user.ID}, {ProjectID: project.ID, GroupID: group.ID}} {
 				m.RoleID = 2
-				if _, err := tx.AddMember(ctx, m); err != nil {
+				id, err := tx.AddMember(ctx, m)
+				if err != nil {
+					return err
+				}
+				if err := tx.UpdateMember(ctx, m.ProjectID, id, 3); err != nil {
 					return err
 				}
 			}
@@ -164,7 +177,11 @@ func (f fixture) addRepositories(t *testing.T, n int) {
 func testListPages(t *testing.T, f fixture) {
 	f.addRepositories(t, 40)
 	f.recountLists(t)
-	for _, projectID := range []int64{0, f.project.ID} {
+	everything := metadata.Visibility{All: true}
+	for _, of := range []struct {
+		view      metadata.Visibility
+		projectID int64
+	}{{everything, 0}, {everything, f.project.ID}, {metadata.Visibility{Projects: []string{"library", "none"}}, 0}} {
 		for _, orders := range [][]metadata.Order{
 			nil,
 			{{Field: "creation_time"}},
@@ -175,7 +192,7 @@ func testListPages(t *testing.T, f fixture) {
 			{{Field: "repository_id", Descending: true}, {Field: "name"}},
 		} {
 			list := func(offset, limit int64) []int64 {
-				rows, total, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, projectID, metadata.Query{Order: orders, Offset: offset, Limit: limit})
+				rows, total, err := f.ListRepositories(t.Context(), of.view, of.projectID, metadata.Query{Order: orders, Offset: offset, Limit: limit})
 				require.NoError(t, err)
 				require.EqualValues(t, 41, total)
 				ids := make([]int64, 0, len(rows))
@@ -206,7 +223,7 @@ func testPartsOfNames(t *testing.T, f fixture) {
 			condition := metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{text}}
 			rows, total, err := f.ListRepositories(t.Context(), view, 0, metadata.Query{Limit: 5, Conditions: []metadata.Condition{condition}})
 			require.NoError(t, err, text)
-			wanted := expected
+			wanted := min(expected, metadata.FilteredTotal)
 			if !view.All && view.Projects == nil {
 				wanted = 0
 			}
@@ -227,6 +244,117 @@ func testPartsOfNames(t *testing.T, f fixture) {
 	found, err := f.SearchRepositories(t.Context(), metadata.Visibility{All: true}, "r00001", 7)
 	require.NoError(t, err)
 	require.Empty(t, found)
+}
+
+// testPartsOfPeople looks for parts of the names that people give, which change, and that members have from others.
+func testPartsOfPeople(t *testing.T, f fixture) {
+	var user metadata.User
+	var group metadata.UserGroup
+	var label metadata.Label
+	var robot metadata.Robot
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		if user, err = tx.CreateUser(ctx, metadata.User{Name: "Zoe-Quux"}); err != nil {
+			return err
+		}
+		if group, err = tx.CreateUserGroup(ctx, metadata.UserGroup{Name: "a-quux-group", Kind: metadata.GroupOIDC}); err != nil {
+			return err
+		}
+		if label, err = tx.CreateLabel(ctx, metadata.Label{ProjectID: f.project.ID, Name: "quuxed é"}); err != nil {
+			return err
+		}
+		if robot, err = tx.CreateRobot(ctx, metadata.Robot{Name: "robot$quux", PlainName: "robotquux", ProjectID: f.project.ID, CreatorKind: "local"}); err != nil {
+			return err
+		}
+		if _, err = tx.CreateProject(ctx, metadata.Project{Name: "quuxes"}); err != nil {
+			return err
+		}
+		for _, m := range []metadata.Member{{UserID: user.ID}, {GroupID: group.ID}} {
+			m.ProjectID, m.RoleID = f.project.ID, 2
+			if _, err = tx.AddMember(ctx, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	found := func(text string) (names []string) {
+		t.Helper()
+		with := func(field string) metadata.Query {
+			return metadata.Query{Limit: 9, Conditions: []metadata.Condition{{Field: field, Comparison: metadata.Contains, Values: []any{text}}}}
+		}
+		note := func(name string, total int64, err error, rows int) {
+			require.NoError(t, err)
+			require.EqualValues(t, rows, total)
+			names = append(names, name)
+		}
+		users, total, err := f.ListUsers(t.Context(), with("username"))
+		for _, v := range users {
+			note("user "+v.Name, total, err, len(users))
+		}
+		groups, total, err := f.ListUserGroups(t.Context(), with("group_name"))
+		for _, v := range groups {
+			note("group "+v.Name, total, err, len(groups))
+		}
+		labels, total, err := f.ListLabels(t.Context(), f.project.ID, with("name"))
+		for _, v := range labels {
+			note("label "+v.Name, total, err, len(labels))
+		}
+		robots, total, err := f.ListRobots(t.Context(), f.project.ID, with("name"))
+		for _, v := range robots {
+			note("robot "+v.Name, total, err, len(robots))
+		}
+		projects, total, err := f.ListProjects(t.Context(), metadata.Visibility{All: true}, with("name"))
+		for _, v := range projects {
+			note("project "+v.Name, total, err, len(projects))
+		}
+		members, total, err := f.ListMembers(t.Context(), f.project.ID, with("entity_name"))
+		for _, v := range members {
+			note("member "+v.Name, total, err, len(members))
+		}
+		return names
+	}
+	require.Equal(t, []string{
+		"user Zoe-Quux", "group a-quux-group", "label quuxed é", "robot robot$quux", "project quuxes", "member Zoe-Quux", "member a-quux-group",
+	}, found("QUUX"))
+	require.Equal(t, []string{"user Zoe-Quux", "member Zoe-Quux"}, found("oe-q"))
+	hidden, total, err := f.ListProjects(t.Context(), metadata.Visibility{}, metadata.Query{Limit: 9, Conditions: []metadata.Condition{{Field: "name", Comparison: metadata.Contains, Values: []any{"quux"}}}})
+	require.NoError(t, err)
+	require.Empty(t, hidden)
+	require.Zero(t, total)
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		user.Name, label.Name = "bob", "corge"
+		if _, err := tx.UpdateUser(ctx, user); err != nil {
+			return err
+		}
+		if _, err := tx.UpdateLabel(ctx, label); err != nil {
+			return err
+		}
+		_, err := tx.RenameUserGroup(ctx, group.ID, "corge-group")
+		return err
+	})
+	require.Equal(t, []string{"group corge-group", "label corge", "member corge-group"}, found("corge"))
+	require.Equal(t, []string{"user bob", "member bob"}, found("bob"))
+	require.Equal(t, []string{"robot robot$quux", "project quuxes"}, found("quux"))
+	members, total, err := f.ListMembers(t.Context(), f.project.ID, metadata.Query{Offset: 1, Limit: 1})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, total)
+	require.Equal(t, "corge-group", members[0].Name)
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		if err := tx.DeleteLabel(ctx, label.ID); err != nil {
+			return err
+		}
+		if err := tx.DeleteRobot(ctx, robot.ID); err != nil {
+			return err
+		}
+		if err := tx.DeleteUser(ctx, user.ID); err != nil {
+			return err
+		}
+		return tx.DeleteUserGroup(ctx, group.ID)
+	})
+	require.Empty(t, found("corge"))
+	require.Empty(t, found("bob"))
+	require.Equal(t, []string{"project quuxes"}, found("quux"))
 }
 
 // testFilteredTotals counts what a filter leaves as far as it is counted.

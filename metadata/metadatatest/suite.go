@@ -55,6 +55,7 @@ func Run(t *testing.T, engine Engine) {
 		{"ListCounts", testListCounts},
 		{"ListPages", testListPages},
 		{"PartsOfNames", testPartsOfNames},
+		{"PartsOfPeople", testPartsOfPeople},
 		{"FilteredTotals", testFilteredTotals},
 		{"Tags", testTags},
 		{"TagPages", testTagPages},

@@ -57,6 +57,8 @@ var dialect = metadata.Dialect{
 		"texts":         "json_array_elements_text",
 		"any of":        "= ANY(ARRAY(SELECT json_array_elements_text(",
 		"these":         "::text::json)))",
+		"any id of":     "= ANY(ARRAY(SELECT CAST(json_array_elements_text(",
+		"these ids":     "::text::json) AS BIGINT)))",
 		"contains":      `ILIKE '%' || REPLACE(REPLACE(REPLACE(CAST(`,
 		"contained":     ` AS TEXT), '\', '\\'), '%', '\%'), '_', '\_') || '%'`,
 		"json":          "::text::json",

@@ -31,6 +31,8 @@ var dialect = metadata.Dialect{
 		"texts":         "json_each",
 		"any of":        "IN (SELECT value FROM json_each(",
 		"these":         "))",
+		"any id of":     "IN (SELECT CAST(value AS BIGINT) FROM json_each(",
+		"these ids":     "))",
 		"contains":      `MATCH '"' || REPLACE(`,
 		"contained":     `, '"', '""') || '"'`,
 		"json":          "",
