@@ -16,9 +16,9 @@ INSERT INTO project_usage (project_id, shard, used, allotted)
 WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < 16)
 SELECT id, i, id, 4611686018427387904 FROM projects, s WHERE id >= 1000;
 
-INSERT INTO members (project_id, user_id, role_id, created_at)
+INSERT INTO members (project_id, user_id, role_id, created_at, name)
 WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
-SELECT {library}, 1000 + i, 2 + i % 3, {now} + i FROM s;
+SELECT {library}, 1000 + i, 2 + i % 3, {now} + i, 'user' || SUBSTR(CAST(10000000 + i AS TEXT), 2) FROM s;
 
 INSERT INTO user_groups (id, name, kind, ldap_dn, external_key, created_at, updated_at)
 WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
@@ -78,9 +78,13 @@ SELECT project_id, bucket / 64, SUM(entries), MIN(first_at), MAX(last_at) FROM a
 INSERT INTO audit_resources (resource)
 SELECT DISTINCT e.resource FROM audit_entries e WHERE NOT EXISTS (SELECT 1 FROM audit_resources r WHERE r.resource = e.resource);
 
-UPDATE artifacts SET tag_count = (SELECT COUNT(*) FROM tags t WHERE t.manifest_id = artifacts.id) WHERE id >= 1000;
-UPDATE repositories SET artifact_count = (SELECT COUNT(*) FROM artifacts a WHERE a.repository_id = repositories.id AND a.listed);
-UPDATE projects SET repository_count = (SELECT COUNT(*) FROM repositories r WHERE r.project_id = projects.id);
+-- Counts.
+UPDATE artifacts SET tag_count = c.entries
+FROM (SELECT manifest_id, COUNT(*) AS entries FROM tags GROUP BY 1) AS c WHERE c.manifest_id = artifacts.id AND artifacts.id >= 1000;
+UPDATE repositories SET artifact_count = c.entries
+FROM (SELECT repository_id, COUNT(*) AS entries FROM artifacts WHERE listed GROUP BY 1) AS c WHERE c.repository_id = repositories.id;
+UPDATE projects SET repository_count = c.entries
+FROM (SELECT project_id, COUNT(*) AS entries FROM repositories GROUP BY 1) AS c WHERE c.project_id = projects.id;
 
 DELETE FROM list_counts;
 INSERT INTO list_counts SELECT 'users', 0, id / 1024, COUNT(*) FROM users WHERE deleted_at IS NULL GROUP BY 3;
@@ -95,3 +99,7 @@ INSERT INTO list_counts SELECT 'repositories', 0, id / 1024, COUNT(*) FROM repos
 INSERT INTO list_counts SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'artifacts of project', project_id, 0, COUNT(*) FROM artifacts WHERE listed GROUP BY 2;
+INSERT INTO list_counts SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3;
+INSERT INTO list_counts SELECT 'stored bytes', 0, 0, SUM(size) FROM blobs;
+INSERT INTO list_counts SELECT 'used bytes', 0, project_id % 64 * 16 + shard, SUM(used) FROM project_usage GROUP BY 3;
