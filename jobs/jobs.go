@@ -252,9 +252,15 @@ func (j *Jobs) Wake() {
 }
 
 // Stop stops an execution: what has not begun at once, what this process does at once as well, what others do within their next
-// heartbeat. One that has ended stays as it is. The error wraps [metadata.ErrNotFound] when there is none.
-func (j *Jobs) Stop(ctx context.Context, executionID int64) error {
-	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, executionID) })
+// heartbeat. One that has ended stays as it is. What is to be written with that is written by with, in the same transaction; nil writes
+// nothing. The error wraps [metadata.ErrNotFound] when there is no such execution.
+func (j *Jobs) Stop(ctx context.Context, executionID int64, with func(ctx context.Context, tx *metadata.Tx) error) error {
+	err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		if err := tx.StopExecution(ctx, executionID); err != nil || with == nil {
+			return err
+		}
+		return with(ctx, tx)
+	})
 	if err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
@@ -196,12 +197,73 @@ func TestJobs_stop(t *testing.T) {
 		for _, from := range []*jobs.Jobs{here, elsewhere} {
 			execution := submit(t, here, jobs.Submission{Tasks: []jobs.Task{{}, {}}})
 			<-began
-			require.NoError(t, from.Stop(t.Context(), execution.ID))
+			require.NoError(t, from.Stop(t.Context(), execution.ID, nil))
 			stopped := waitFor(t, store, execution, metadata.StatusStopped)
-			require.NoError(t, from.Stop(t.Context(), execution.ID), "again")
+			require.NoError(t, from.Stop(t.Context(), execution.ID, nil), "again")
 			require.Contains(t, log(t, store, stopped), "stopped\n")
 		}
-		require.ErrorIs(t, here.Stop(t.Context(), 1<<40), metadata.ErrNotFound)
+		require.ErrorIs(t, here.Stop(t.Context(), 1<<40, nil), metadata.ErrNotFound)
+	})
+}
+
+// TestJobs_writesWithTheEnd has what belongs to the end of a task, and to a stop, be written in the same transaction or not at all.
+func TestJobs_writesWithTheEnd(t *testing.T) {
+	eachEngine(t, func(t *testing.T, store *metadata.Store) {
+		tell := func(ctx context.Context, tx *metadata.Tx, what string) error {
+			return tx.AppendEvent(ctx, event.Event{Kind: event.JobStopped, Subject: what})
+		}
+		told := func(want ...string) {
+			t.Helper()
+			var all []string
+			require.Eventually(t, func() bool { // PostgreSQL shows events when those before them are settled
+				all = nil
+				events, err := store.Events(t.Context(), metadata.EventCursor{}, 100)
+				require.NoError(t, err)
+				for _, e := range events {
+					all = append(all, e.Subject)
+				}
+				return len(all) >= len(want)
+			}, time.Minute, 5*time.Millisecond)
+			require.Equal(t, want, all)
+		}
+		var tries atomic.Int64
+		began := make(chan struct{}, 1)
+		j, _ := start(t, store, jobs.Kind{Name: "WORK", Run: func(ctx context.Context, run *jobs.Run) error {
+			run.Ended = func(ctx context.Context, tx *metadata.Tx, status metadata.Status, message string) error {
+				if err := tell(ctx, tx, string(status)+" "+message); err != nil {
+					return err
+				}
+				if tries.Add(1) == 1 {
+					return errors.New("not now")
+				}
+				return nil
+			}
+			switch run.Task.Parameters {
+			case `"fails"`:
+				return jobs.Permanent(errors.New("no"))
+			case `"lasts"`:
+				began <- struct{}{}
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return nil
+		}})
+		waitFor(t, store, submit(t, j, jobs.Submission{Parameters: "ends"}), metadata.StatusSuccess)
+		told("Success ")
+		require.EqualValues(t, 2, tries.Load())
+		waitFor(t, store, submit(t, j, jobs.Submission{Parameters: "fails"}), metadata.StatusError)
+
+		lasts := submit(t, j, jobs.Submission{Parameters: "lasts"})
+		<-began
+		require.ErrorContains(t, j.Stop(t.Context(), lasts.ID, func(ctx context.Context, tx *metadata.Tx) error {
+			return errors.Join(tell(ctx, tx, "stop"), errors.New("no room"))
+		}), "no room")
+		running, err := store.Execution(t.Context(), lasts.ID)
+		require.NoError(t, err)
+		require.Equal(t, metadata.StatusRunning, running.Status)
+		require.NoError(t, j.Stop(t.Context(), lasts.ID, func(ctx context.Context, tx *metadata.Tx) error { return tell(ctx, tx, "stop") }))
+		waitFor(t, store, lasts, metadata.StatusStopped)
+		told("Success ", "Error no", "stop", "Stopped ")
 	})
 }
 
@@ -230,7 +292,7 @@ func TestJobs_failures(t *testing.T) {
 		require.Contains(t, task.Message, said)
 		require.Greater(t, time.Until(task.DueAt), 5*time.Second)
 		require.Contains(t, log(t, store, execution), "is tried again in 1")
-		require.NoError(t, j.Stop(t.Context(), execution.ID))
+		require.NoError(t, j.Stop(t.Context(), execution.ID, nil))
 		waitFor(t, store, execution, metadata.StatusStopped)
 	}
 	_, err := j.Submit(t.Context(), jobs.Submission{Kind: "UNKNOWN"})

@@ -48,10 +48,9 @@ func (w *Recurring) Stop(ctx context.Context, actor event.Actor, id int64) error
 	if _, err := w.Get(ctx, id); err != nil {
 		return err
 	}
-	if err := w.jobs.Stop(ctx, id); err != nil {
-		return err
-	}
-	return w.change(ctx, actor, event.JobStopped, func(context.Context, *metadata.Tx) error { return nil })
+	return w.jobs.Stop(ctx, id, func(ctx context.Context, tx *metadata.Tx) error {
+		return appendEvent(ctx, tx, actor, event.JobStopped, w.kind)
+	})
 }
 
 // Get returns an execution. The error wraps [metadata.ErrNotFound] when there is none of that id.
@@ -149,8 +148,6 @@ func (w *Recurring) change(ctx context.Context, actor event.Actor, kind event.Ki
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
-		e := actor.Event(kind)
-		e.Subject = w.kind
-		return tx.AppendEvent(ctx, e)
+		return appendEvent(ctx, tx, actor, kind, w.kind)
 	})
 }

@@ -30,6 +30,9 @@ type Run struct {
 	Task metadata.Task
 	// Log is read by people while the task runs, and after.
 	Log *Log
+	// Ended, where the task's function sets it, is called in the transaction that writes down that the task has come to its end, so that
+	// what it writes is written if and only if that is. It may be called again when the transaction failed.
+	Ended func(ctx context.Context, tx *metadata.Tx, status metadata.Status, message string) error
 
 	outcome outcome
 }
@@ -119,7 +122,7 @@ func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Ki
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), j.options.Lease)
 	defer done()
 	run.write(ctx, j.options.Store)
-	j.options.Observe(kind.Name, j.conclude(ctx, kind, task, log, err, cause), time.Since(began))
+	j.options.Observe(kind.Name, j.conclude(ctx, kind, run, err, cause), time.Since(began))
 }
 
 // attempt runs the kind's function, and makes an error of a panic.
@@ -172,7 +175,8 @@ func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Ru
 }
 
 // conclude writes down what came of an attempt, and returns what that is called.
-func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log *Log, failure, cause error) (outcome string) {
+func (j *Jobs) conclude(ctx context.Context, kind Kind, run *Run, failure, cause error) (outcome string) {
+	task, log := run.Task, run.Log
 	status, message, due, attempts := metadata.StatusSuccess, "", time.Time{}, task.Attempts
 	if failure != nil && errors.Is(cause, errDeadline) {
 		failure = fmt.Errorf("not done within %s: %w", kind.Deadline, failure)
@@ -204,6 +208,11 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, task metadata.Task, log 
 			}
 			if err := tx.EndTask(ctx, task, status, message); err != nil {
 				return err
+			}
+			if run.Ended != nil {
+				if err := run.Ended(ctx, tx, status, message); err != nil {
+					return err
+				}
 			}
 			execution, err := tx.Execution(ctx, task.ExecutionID)
 			if err != nil || !execution.Ended() {

@@ -232,10 +232,7 @@ func (j *Jobs) StopExecution(ctx context.Context, actor event.Actor, id int64) e
 	if err != nil {
 		return fmt.Errorf("execution %d: %w", id, err)
 	}
-	if err := j.Stop(ctx, id); err != nil {
-		return err
-	}
-	return j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+	return j.Stop(ctx, id, func(ctx context.Context, tx *metadata.Tx) error {
 		return appendEvent(ctx, tx, actor, event.JobStopped, execution.Kind)
 	})
 }

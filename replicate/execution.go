@@ -102,10 +102,9 @@ func (p *Policies) Stop(ctx context.Context, actor event.Actor, executionID int6
 	if _, err := p.Execution(ctx, executionID); err != nil {
 		return err
 	}
-	if err := p.jobs.Stop(ctx, executionID); err != nil {
-		return err
-	}
-	return p.change(ctx, actor, event.JobStopped, Kind, func(context.Context, *metadata.Tx) error { return nil })
+	return p.jobs.Stop(ctx, executionID, func(ctx context.Context, tx *metadata.Tx) error {
+		return appendEvent(ctx, tx, actor, event.JobStopped, Kind)
+	})
 }
 
 // Execution returns an execution. The error is a [*fault.Error] of kind NotFound.

@@ -137,14 +137,16 @@ func (p *Policies) move(ctx context.Context, run *jobs.Run) error {
 		return err
 	}
 	m := &mover{move: move, policy: policy, run: run, progress: Progress{Total: len(move.References)}}
+	run.Ended = func(ctx context.Context, tx *metadata.Tx, status metadata.Status, message string) error {
+		e, err := m.ended(execution, status, message)
+		if err != nil {
+			return err
+		}
+		return tx.AppendEvent(ctx, e)
+	}
 	shared, giveBack := p.shared.take(run.Task.ExecutionID, max(0, policy.Speed)<<10)
 	defer giveBack()
-	err = m.do(ctx, p, execution, shared)
-	switch stopped := jobs.Stopped(ctx); {
-	case stopped, err == nil, ctx.Err() == nil && run.Task.Attempts >= moveAttempts:
-		p.tell(context.WithoutCancel(ctx), m, execution, err, stopped)
-	}
-	return err
+	return m.do(ctx, p, execution, shared)
 }
 
 func (m *mover) do(ctx context.Context, p *Policies, execution metadata.Execution, shared *Shared) (err error) {
@@ -271,8 +273,8 @@ func separator(reference string) string {
 	return ":"
 }
 
-// tell appends the event of a task that has come to its end.
-func (p *Policies) tell(ctx context.Context, m *mover, execution metadata.Execution, failure error, stopped bool) {
+// ended is the event of a task that has come to its end.
+func (m *mover) ended(execution metadata.Execution, status metadata.Status, message string) (event.Event, error) {
 	e := event.Actor{Name: execution.Actor}.Event(event.ReplicationEnded)
 	e.Subject = m.policy.Name
 	e.Repository = m.move.From
@@ -283,17 +285,16 @@ func (p *Policies) tell(ctx context.Context, m *mover, execution metadata.Execut
 	details := event.Replication{
 		RuleID: m.policy.ID, RuleCreator: m.policy.Creator, Status: "Success", Trigger: TriggerOf(execution.Cause), ResourceType: m.move.Type, Override: m.policy.Overrides,
 	}
-	switch {
-	case stopped:
+	switch status {
+	case metadata.StatusStopped:
 		details.Status = "Stopped"
-	case failure != nil:
-		details.Status, details.Message = "Failed", failure.Error()
+	case metadata.StatusError:
+		details.Status, details.Message = "Failed", message
 	}
 	if m.source != nil && m.destination != nil {
 		details.Source, details.Destination = m.source.place, m.destination.place
 		details.Source.Namespace, details.Destination.Namespace = namespaceOf(m.move.From), namespaceOf(m.move.To)
 	}
-	m.mu.Lock()
 	for _, moved := range m.moved {
 		if moved.Status == "Success" {
 			details.Succeeded = append(details.Succeeded, moved)
@@ -301,15 +302,12 @@ func (p *Policies) tell(ctx context.Context, m *mover, execution metadata.Execut
 			details.Failed = append(details.Failed, moved)
 		}
 	}
-	m.mu.Unlock()
 	encoded, err := json.Marshal(details)
-	if err == nil {
-		e.Details = string(encoded)
-		err = p.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendEvent(ctx, e) })
-	}
 	if err != nil {
-		m.run.Log.Printf("the event of the end is not written: %v", err)
+		return e, fmt.Errorf("details of %s: %w", e.Kind, err)
 	}
+	e.Details = string(encoded)
+	return e, nil
 }
 
 func namespaceOf(repository string) string {

@@ -205,10 +205,14 @@ func (p *Policies) change(ctx context.Context, actor event.Actor, kind event.Kin
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
-		e := actor.Event(kind)
-		e.Subject = subject
-		return tx.AppendEvent(ctx, e)
+		return appendEvent(ctx, tx, actor, kind, subject)
 	})
+}
+
+func appendEvent(ctx context.Context, tx *metadata.Tx, actor event.Actor, kind event.Kind, subject string) error {
+	e := actor.Event(kind)
+	e.Subject = subject
+	return tx.AppendEvent(ctx, e)
 }
 
 func policyError(name string, err error) error {

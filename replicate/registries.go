@@ -382,9 +382,7 @@ func (r *Registries) change(ctx context.Context, actor event.Actor, kind event.K
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
-		e := actor.Event(kind)
-		e.Subject = name
-		return tx.AppendEvent(ctx, e)
+		return appendEvent(ctx, tx, actor, kind, name)
 	})
 }
 

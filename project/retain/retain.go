@@ -186,10 +186,9 @@ func (p *Policies) Stop(ctx context.Context, actor event.Actor, project metadata
 	if _, err := p.Execution(ctx, policyID, id); err != nil {
 		return err
 	}
-	if err := p.jobs.Stop(ctx, id); err != nil {
-		return err
-	}
-	return p.change(ctx, actor, project, event.JobStopped, func(context.Context, *metadata.Tx) error { return nil })
+	return p.jobs.Stop(ctx, id, func(ctx context.Context, tx *metadata.Tx) error {
+		return appendEvent(ctx, tx, actor, project, event.JobStopped)
+	})
 }
 
 // Execution returns an execution of a policy. The error wraps [metadata.ErrNotFound] when the policy has none of that id.
