@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -22,6 +23,7 @@ import (
 	"github.com/berth-registry/berth/identity/local"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/registry"
 )
 
 const appAdditions = appArtifacts + "/v1/additions/"
@@ -281,6 +283,20 @@ func TestCopy(t *testing.T) {
 		}
 		admin.Must(t, http.StatusCreated, http.MethodPost, "/projects/team/repositories/other/artifacts?from=library/app@"+index.Digest.String(), nil)
 		require.EqualValues(t, 2, artifacts(t, admin.Do(t, http.MethodGet, "/projects/team/repositories/other/artifacts", nil))[0].TagCount)
+
+		// A copy of some platforms of an index is copied as that.
+		absent := oci.Descriptor{MediaType: oci.MediaTypeImageManifest, Digest: oci.SHA256.FromString("absent"), Size: 6}
+		payload, err := json.Marshal(object{"schemaVersion": 2, "mediaType": oci.MediaTypeImageIndex, "manifests": []oci.Descriptor{child, absent}})
+		require.NoError(t, err)
+		some, err := server.Registry.PutManifest(t.Context(), event.Actor{Name: "admin"}, registry.Push{
+			Repository: "library/app", Reference: oci.Reference{Tag: "some"}, ContentType: oci.MediaTypeImageIndex, Payload: payload, Sparse: true,
+		})
+		require.NoError(t, err)
+		admin.Must(t, http.StatusCreated, http.MethodPost, "/projects/team/repositories/sparse/artifacts?from=library/app:some", nil)
+		for _, digest := range []oci.Digest{some.Digest, child.Digest} {
+			_, err = server.Registry.Manifest(t.Context(), "team/sparse", oci.Reference{Digest: digest})
+			require.NoError(t, err)
+		}
 
 		_, err = server.Users.Create(t.Context(), event.Actor{}, local.NewUser{Name: "eve", Password: apitest.AdminPassword})
 		require.NoError(t, err)

@@ -65,28 +65,43 @@ type copier struct {
 	copied map[oci.Digest]bool
 }
 
-// copy brings a manifest after what it refers to and before what refers to it.
+// copy brings a manifest of the source with all that belongs to it.
 func (c *copier) copy(ctx context.Context, digest oci.Digest, tags []string) error {
-	if c.copied[digest] {
-		return nil
-	}
-	if c.copied[digest] = true; len(c.copied) > maxCopied {
-		return fault.New(fault.Precondition, "more than %d manifests belong to the artifact", maxCopied)
-	}
 	stored, err := c.metadata.Manifest(ctx, c.source.Name, digest)
 	if err != nil {
 		return artifactError(c.source.Name, oci.Reference{Digest: digest}, "read", err)
+	}
+	return c.put(ctx, stored, tags)
+}
+
+// put brings a manifest after what it refers to and before what refers to it. An index of which the source has some platforms only stays
+// one.
+func (c *copier) put(ctx context.Context, stored metadata.Manifest, tags []string) error {
+	if c.copied[stored.Digest] {
+		return nil
+	}
+	if c.copied[stored.Digest] = true; len(c.copied) > maxCopied {
+		return fault.New(fault.Precondition, "more than %d manifests belong to the artifact", maxCopied)
 	}
 	manifest, err := oci.ParseManifest(stored.MediaType, stored.Payload)
 	if err != nil {
 		return err
 	}
 	var blobs []oci.Digest
+	partial := false
 	for _, reference := range manifest.References {
 		switch {
 		case reference.Foreign():
 		case reference.Kind == oci.ReferenceManifest:
-			if err := c.copy(ctx, reference.Descriptor.Digest, nil); err != nil {
+			listed, err := c.metadata.Manifest(ctx, c.source.Name, reference.Descriptor.Digest)
+			if errors.Is(err, metadata.ErrNotFound) {
+				partial = true
+				continue
+			}
+			if err != nil {
+				return artifactError(c.source.Name, oci.Reference{Digest: reference.Descriptor.Digest}, "read", err)
+			}
+			if err := c.put(ctx, listed, nil); err != nil {
 				return err
 			}
 		default:
@@ -97,12 +112,12 @@ func (c *copier) copy(ctx context.Context, digest oci.Digest, tags []string) err
 		return err
 	}
 	_, err = c.PutManifest(ctx, c.actor, Push{
-		Repository: c.target, Reference: oci.Reference{Digest: digest}, Tags: tags, ContentType: stored.MediaType, Payload: stored.Payload,
+		Repository: c.target, Reference: oci.Reference{Digest: stored.Digest}, Tags: tags, ContentType: stored.MediaType, Payload: stored.Payload, Sparse: partial,
 	})
 	if err != nil {
 		return err
 	}
-	return c.copyAccessories(ctx, digest)
+	return c.copyAccessories(ctx, stored.Digest)
 }
 
 // link lets the target have blobs of the source.
