@@ -249,12 +249,13 @@ func (b *bench) replicate(from, to *server, pull bool) (cost, error) {
 		berth, other, side = to, from, "src_registry"
 	}
 	berth.basic = true
-	registry, err := berth.create(b, "/registries", map[string]any{"name": "other", "type": "docker-registry", "url": other.base})
+	name := fmt.Sprint("other-", time.Now().UnixNano()) // the database has those of earlier rounds
+	registry, err := berth.create(b, "/registries", map[string]any{"name": name, "type": "docker-registry", "url": other.base})
 	if err != nil {
 		return cost{}, err
 	}
 	policy, err := berth.create(b, "/replication/policies", map[string]any{
-		"name": "copy", "enabled": true, "override": true, "trigger": map[string]any{"type": "manual"},
+		"name": name, "enabled": true, "override": true, "trigger": map[string]any{"type": "manual"},
 		side: map[string]any{"id": registry}, "filters": []any{map[string]any{"type": "name", "value": repository}},
 	})
 	if err != nil {
