@@ -21,7 +21,7 @@ import (
 // openJobs starts the work in the background.
 func (s *services) openJobs(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, configuration *setting.Settings) error {
 	s.replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: store, Registries: s.registries, Local: thisregistry.New(thisregistry.Options{
-		Store: store, Registry: content, Projects: project.New(project.Options{Store: store, Settings: configuration}),
+		Store: store, Registry: content, Projects: project.New(project.Options{Store: store, Settings: configuration, Changed: s.changed}),
 	})})
 	queue, closeQueue, err := share(queues, settings.queueIdentity(), func() (jobs.Queue, error) { return settings.queue.OpenQueue(newLogger()) })
 	if err != nil {

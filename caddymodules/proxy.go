@@ -9,17 +9,18 @@ import (
 	"github.com/berth-registry/berth/project/retain"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate/proxy"
+	"github.com/berth-registry/berth/setting"
 )
 
 // openProxy opens the cache of registries elsewhere, which keeps nothing while the registry is read-only.
-func (s *services) openProxy(settings settings, store *metadata.Store, content *registry.Registry, readOnly func(context.Context) bool) *proxy.Cache {
-	cache := proxy.New(proxy.Options{
+func (s *services) openProxy(settings settings, store *metadata.Store, content *registry.Registry, configuration *setting.Settings) {
+	closed := readOnly(configuration)
+	s.cache = proxy.New(proxy.Options{
 		Origin:  proxy.Origins{Store: store, Open: s.openOrigin}.Origin,
 		Content: content, Store: store, Directory: filepath.Join(settings.dataDir, "proxy"), Logger: s.logger,
-		Keep: func(ctx context.Context) bool { return !readOnly(ctx) },
+		Keep: func(ctx context.Context) bool { return !closed(ctx) },
 	})
-	s.onClose(cache.Close)
-	return cache
+	s.onClose(s.cache.Close)
 }
 
 // cacheCreated makes what a project that is a cache begins with, so that it does not grow for ever.

@@ -34,6 +34,7 @@ import (
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate"
 	_ "github.com/berth-registry/berth/replicate/adapter/standard" // kinds of registry elsewhere
+	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 	"github.com/berth-registry/berth/storage"
@@ -53,6 +54,9 @@ type services struct {
 	webhooks     *webhook.Policies
 	queue        jobs.Queue // nil where the database is it
 	jobs         *jobs.Jobs
+	accounts     *identity.Accounts
+	authorizer   *policy.RBAC
+	cache        *proxy.Cache
 
 	closers []func() error
 	logger  *slog.Logger
@@ -126,6 +130,11 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		metrics.unfollow(content)
 		return content.Close()
 	})
+	s.accounts = identity.NewAccounts(store, nil)
+	if s.authorizer, err = policy.New(policy.Options{Memberships: store, Accounts: s.accounts, ExtraPolicies: settings.policies}); err != nil {
+		return nil, err
+	}
+	s.openProxy(settings, store, content, configuration)
 	if err := s.openJobs(ctx, settings, store, content, configuration); err != nil {
 		return nil, err
 	}
@@ -153,13 +162,23 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	return s, nil
 }
 
+// changed tells what remembers projects that one is another now.
+func (s *services) changed(project string) {
+	s.authorizer.Invalidate(project)
+	s.cache.Forget()
+}
+
+// readOnly returns what reports whether an administrator has made the registry read-only.
+func readOnly(configuration *setting.Settings) func(ctx context.Context) bool {
+	return func(ctx context.Context) bool {
+		values, err := configuration.Values(ctx)
+		return err == nil && values.On(setting.ReadOnly)
+	}
+}
+
 // wire makes the faces.
 func (s *services) wire(ctx context.Context, settings settings, store *metadata.Store, content *registry.Registry, box *secret.Box, configuration *setting.Settings) error {
-	accounts := identity.NewAccounts(store, nil)
-	authorizer, err := policy.New(policy.Options{Memberships: store, Accounts: accounts, ExtraPolicies: settings.policies})
-	if err != nil {
-		return err
-	}
+	accounts, authorizer := s.accounts, s.authorizer
 	groupsChanged := func() { authorizer.Invalidate("") }
 	company := ldap.NewSource(ldap.SourceOptions{
 		Store: store, Settings: configuration, Options: settings.ldap, Accounts: accounts, Moved: groupsChanged, Logger: s.logger,
@@ -199,19 +218,10 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 	if err != nil {
 		return err
 	}
-	readOnly := func(ctx context.Context) bool {
-		values, err := configuration.Values(ctx)
-		return err == nil && values.On(setting.ReadOnly)
-	}
-	cache := s.openProxy(settings, store, content, readOnly)
-	changed := func(project string) {
-		authorizer.Invalidate(project)
-		cache.Forget()
-	}
 	s.token, s.keys = http.HandlerFunc(gate.ServeToken), http.HandlerFunc(gate.ServeKeys)
 	s.distribution = distribution.New(distribution.Options{
 		Registry: content, Authorizer: distribution.Gate(gate), Logger: s.logger, Address: clientAddress, Record: s.recorder.Record,
-		ReadOnly: readOnly, Proxy: cache,
+		ReadOnly: readOnly(configuration), Proxy: s.cache,
 		RequestID: func(r *http.Request) string { return requestID(r.Context()) },
 	})
 	groups := group.New(group.Options{Store: store, Removed: groupsChanged})
@@ -222,7 +232,7 @@ func (s *services) wire(ctx context.Context, settings settings, store *metadata.
 		Retentions:    retain.New(store, s.jobs),
 		Registries:    s.registries, Replication: s.replication, Webhooks: s.webhooks,
 		Users: users, Groups: groups, LDAP: company,
-		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: changed, CacheCreated: cacheCreated(retain.New(store, s.jobs))}),
+		Projects: project.New(project.Options{Store: store, Settings: configuration, Groups: groups, Directory: company, Changed: s.changed, CacheCreated: cacheCreated(retain.New(store, s.jobs))}),
 		Robots:   robot.New(robot.Options{Store: store, Settings: configuration, Accounts: accounts, MaxLifetime: settings.robotMaxLifetime}),
 		Base:     settings.base, Address: clientAddress, RequestID: requestID, Proven: nameUser, Record: s.recorder.Record, Logger: s.logger,
 		AccessTokens: accessTokens,
