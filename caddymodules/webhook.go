@@ -1,12 +1,17 @@
 package caddymodules
 
 import (
+	"time"
+
 	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/notify/webhook"
 	"github.com/berth-registry/berth/secret"
 	"github.com/berth-registry/berth/setting"
 )
+
+// webhookLease is how long after the death of the gateway that makes deliveries another one does.
+const webhookLease = 10 * time.Second
 
 // openWebhooks makes what administers webhooks and brings deliveries to their receivers.
 func (s *services) openWebhooks(settings settings, store *metadata.Store, box *secret.Box, configuration *setting.Settings) {
@@ -24,7 +29,7 @@ func (s *services) tellWebhooks(settings settings, store *metadata.Store, config
 		Store: store, Jobs: s.jobs, Settings: configuration, ExternalURL: settings.externalURL, Logger: s.logger,
 	})
 	follower := follow.New(follow.Options{
-		Store: store, Name: webhook.Follower, Handle: dispatcher.Handle, Written: s.jobs.Wake, Logger: s.logger,
+		Store: store, Name: webhook.Follower, Handle: dispatcher.Handle, Written: s.jobs.Wake, Logger: s.logger, Lease: webhookLease,
 	})
 	s.run(follower.Run)
 }

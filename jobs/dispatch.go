@@ -123,7 +123,7 @@ func (j *Jobs) begin(ctx context.Context, task metadata.Task) (ended <-chan stru
 	dead := task.Status == metadata.StatusRunning && task.Attempts >= kind.Attempts
 	claimed := time.Now()
 	err = j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		taken, err := tx.ClaimTask(ctx, task, j.pool.ID, claimed.Add(j.options.Lease))
+		taken, err := tx.ClaimTask(ctx, task, j.pool.ID, claimed.Add(kind.Lease))
 		if err == nil && kind.Everywhere > 0 && !dead {
 			err = tx.EnterQueue(ctx, taken, kind.Everywhere)
 		}

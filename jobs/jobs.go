@@ -54,6 +54,8 @@ type Kind struct {
 	Lanes bool
 	// Waits says that its tasks do little but wait for others, so that they do not count among [Options.Workers].
 	Waits bool
+	// Lease is how long after the death of its worker a task is taken over; 0 means [Options.Lease].
+	Lease time.Duration
 	// Everywhere is how many tasks all processes together do at a time; 0 is no limit.
 	Everywhere int
 	// Priority says whose tasks are begun first when there are fewer workers than tasks.
@@ -87,7 +89,7 @@ type Options struct {
 	// Queue wakes the workers of all processes at once; nil leaves them to look every Poll.
 	Queue Queue
 	// Observe is told of each attempt that has ended: its kind, how long it took, and what came of it, "success", "error", "retry",
-	// "stopped" or "handed over". Nil tells nobody.
+	// "postponed", "stopped" or "handed over". Nil tells nobody.
 	Observe func(kind, outcome string, took time.Duration)
 }
 
@@ -138,6 +140,7 @@ func New(options Options) *Jobs {
 		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
 		kind.Concurrency = cmp.Or(kind.Concurrency, 1)
 		kind.Pause = cmp.Or(kind.Pause, DefaultPause)
+		kind.Lease = cmp.Or(kind.Lease, options.Lease)
 		kind.History = cmp.Or(kind.History, DefaultHistory)
 		j.kinds[kind.Name] = kind
 	}

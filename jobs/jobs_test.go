@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -444,6 +445,44 @@ func TestJobs_lanesKeepOrder(t *testing.T) {
 			require.Len(t, order, 15, lane)
 			require.IsIncreasing(t, order, lane)
 		}
+	})
+}
+
+// TestJobs_retryAsTheErrorSays has tasks step out of the way of those behind them, and some that wait without having tried.
+func TestJobs_retryAsTheErrorSays(t *testing.T) {
+	eachEngine(t, func(t *testing.T, store *metadata.Store) {
+		var mu sync.Mutex
+		var order []string
+		postponed := map[string]int{}
+		j, _ := start(t, store, jobs.Kind{
+			Name: "WORK", Concurrency: 9, Lanes: true, Waits: true, Attempts: 2, Pause: time.Hour, Run: func(_ context.Context, run *jobs.Run) error {
+				var name string
+				if err := run.Decode(&name); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case name == "first" && run.Task.Lane == "main":
+					return &jobs.Retry{Cause: errors.New("not yet"), After: time.Millisecond, Lane: "aside"}
+				case name == "first" && !slices.Contains(order, "second"): // until what was behind it is done
+					return &jobs.Retry{Cause: errors.New("not tried"), Uncounted: true, After: time.Millisecond}
+				case name == "second" && postponed[name] < 5:
+					postponed[name]++
+					return &jobs.Retry{Cause: errors.New("not tried"), Uncounted: true}
+				}
+				order = append(order, name)
+				return nil
+			},
+		})
+		execution := submit(t, j, jobs.Submission{Tasks: []jobs.Task{{Parameters: "first", Lane: "main"}, {Parameters: "second", Lane: "main"}}})
+		waitFor(t, store, execution, metadata.StatusSuccess)
+		require.Equal(t, []string{"second", "first"}, order)
+		tasks, err := store.Tasks(t.Context(), execution.ID)
+		require.NoError(t, err)
+		require.Equal(t, "aside", tasks[0].Lane)
+		require.Equal(t, 2, tasks[0].Attempts)
+		require.Equal(t, 1, tasks[1].Attempts)
 	})
 }
 

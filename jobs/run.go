@@ -95,6 +95,22 @@ type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
 
+// Retry is an error of an attempt that says how the next one is to be. There is none where the attempts are used up.
+type Retry struct {
+	// Cause is why the task is not done.
+	Cause error
+	// After is how long to wait; 0 means as long as the kind says.
+	After time.Duration
+	// Lane is where the task takes its turns from now on, by the order of the tasks' ids; "" means where it is.
+	Lane string
+	// Uncounted says that nothing was attempted: this one does not count among [Kind.Attempts], and is due at once without After.
+	Uncounted bool
+}
+
+func (r *Retry) Error() string { return r.Cause.Error() }
+
+func (r *Retry) Unwrap() error { return r.Cause }
+
 // work does a task and writes down what came of it.
 func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Kind, task metadata.Task) {
 	began := time.Now()
@@ -109,7 +125,7 @@ func (j *Jobs) work(ctx context.Context, cancel context.CancelCauseFunc, kind Ki
 	quiet := make(chan struct{})
 	go func() {
 		defer close(quiet)
-		j.beat(ctx, cancel, run, beating)
+		j.beat(ctx, cancel, run, kind.Lease, beating)
 	}()
 	err := attempt(ctx, kind, run)
 	close(beating)
@@ -139,11 +155,11 @@ func attempt(ctx context.Context, kind Kind, run *Run) (err error) {
 }
 
 // beat keeps the task this worker's, and writes its log and outcome, until told to end.
-func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Run, end <-chan struct{}) {
-	ticker := time.NewTicker(min(j.options.Lease/4, logInterval))
+func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Run, lease time.Duration, end <-chan struct{}) {
+	ticker := time.NewTicker(min(lease/4, logInterval))
 	defer ticker.Stop()
 	held := time.Now()
-	lost := held.Add(j.options.Lease)
+	lost := held.Add(lease)
 	for {
 		select {
 		case <-end:
@@ -153,17 +169,17 @@ func (j *Jobs) beat(ctx context.Context, cancel context.CancelCauseFunc, run *Ru
 		run.Log.flush(context.WithoutCancel(ctx))
 		run.write(context.WithoutCancel(ctx), j.options.Store)
 		now := time.Now()
-		if now.Sub(held) < j.options.Lease/4 {
+		if now.Sub(held) < lease/4 {
 			continue
 		}
 		var stopping bool
 		err := j.options.Store.Tx(context.WithoutCancel(ctx), func(ctx context.Context, tx *metadata.Tx) (err error) {
-			stopping, err = tx.HoldTask(ctx, run.Task, now.Add(j.options.Lease))
+			stopping, err = tx.HoldTask(ctx, run.Task, now.Add(lease))
 			return err
 		})
 		switch {
 		case err == nil:
-			held, lost = now, now.Add(j.options.Lease)
+			held, lost = now, now.Add(lease)
 		case errors.Is(err, metadata.ErrConflict) || now.After(lost):
 			cancel(errLost)
 			return
@@ -182,6 +198,7 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, run *Run, failure, cause
 		failure = fmt.Errorf("not done within %s: %w", kind.Deadline, failure)
 	}
 	_, permanent := errors.AsType[permanentError](failure)
+	retry, told := errors.AsType[*Retry](failure)
 	switch {
 	case failure == nil:
 		outcome = "success"
@@ -191,20 +208,29 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, run *Run, failure, cause
 	case errors.Is(cause, errDraining):
 		outcome, status, due, attempts = "handed over", metadata.StatusPending, time.Now(), task.Attempts-1
 		log.Printf("the gateway ends: another goes on")
+	case told && retry.Uncounted:
+		outcome, status, message, due, attempts = "postponed", metadata.StatusScheduled, failure.Error(), time.Now().Add(retry.After), task.Attempts-1
 	case permanent, task.Attempts >= kind.Attempts:
 		outcome, status, message = "error", metadata.StatusError, failure.Error()
 		log.Printf("failed: %v", failure)
 	default:
 		pause := min(kind.Pause<<min(task.Attempts-1, 20), lastPause)
+		if told && retry.After > 0 {
+			pause = retry.After
+		}
 		pause += rand.N(pause/5 + 1) //nolint:gosec // jitter need not be secret
 		outcome, status, message, due = "retry", metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
 		log.Printf("failed, and is tried again in %s: %v", pause.Round(time.Second), failure)
+	}
+	lane := task.Lane
+	if told && retry.Lane != "" {
+		lane = retry.Lane
 	}
 	log.flush(ctx)
 	for try := 1; ; try++ {
 		err := j.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
 			if !due.IsZero() {
-				return tx.ReleaseTask(ctx, task, status, message, due, attempts)
+				return tx.ReleaseTask(ctx, task, status, message, due, attempts, lane)
 			}
 			if err := tx.EndTask(ctx, task, status, message); err != nil {
 				return err

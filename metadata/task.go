@@ -51,6 +51,9 @@ var (
 		SELECT `+taskColumns+` FROM lanes
 		JOIN tasks ON id = (SELECT MIN(h.id) FROM tasks h WHERE h.ended_at IS NULL AND h.kind = $1 AND h.lane = lanes.called)
 		WHERE due_at <= $2`+notPaused+` ORDER BY due_at, id LIMIT $3`)
+	// Up to a number: what comes after it is not counted.
+	laneLength = define("length of lanes", `
+		SELECT COUNT(*) FROM (SELECT 1 FROM tasks WHERE ended_at IS NULL AND kind = $1 AND lane >= $2 AND lane < $3 LIMIT $4) waiting`)
 	dueTask = define("due task", `
 		SELECT `+taskColumns+` FROM tasks WHERE id = $1 AND ended_at IS NULL AND due_at <= $2`+notPaused)
 	insertTask = define("create task", `
@@ -63,7 +66,7 @@ var (
 	holdTask = define("hold task", `
 		UPDATE tasks SET due_at = $4 WHERE id = $1 AND holder = $2 AND attempts = $3 AND status = 'Running' RETURNING stopping`)
 	releaseTask = define("release task", `
-		UPDATE tasks SET status = $4, message = $5, due_at = $6, updated_at = $7, attempts = $8
+		UPDATE tasks SET status = $4, message = $5, due_at = $6, updated_at = $7, attempts = $8, lane = NULLIF(CAST($9 AS TEXT), '')
 		WHERE id = $1 AND holder = $2 AND attempts = $3 AND status = 'Running'`)
 	endTask = define("end task", `
 		UPDATE tasks SET status = $4, message = $5, updated_at = $6, ended_at = $6
@@ -107,6 +110,12 @@ func (r Reader) DueTasks(ctx context.Context, kind string, at time.Time, n int) 
 // DueHeads is DueTasks for a kind whose tasks are in lanes: none is among them that has one before it in its lane which has not ended.
 func (r Reader) DueHeads(ctx context.Context, kind string, at time.Time, n int) ([]Task, error) {
 	return all(ctx, r, dueHeads, scanTask, kind, micros(at), limit(n))
+}
+
+// LaneLength returns how many tasks of the kind have not ended in the lanes whose names begin with the prefix, which is ASCII; it counts
+// up to n.
+func (r Reader) LaneLength(ctx context.Context, kind, prefix string, n int) (int64, error) {
+	return one(ctx, r, laneLength, value[int64], kind, prefix, prefix+"\x7f", limit(n))
 }
 
 // DueTask returns a task that may be begun at the time, or [ErrNotFound].
@@ -160,10 +169,10 @@ func (t *Tx) HoldTask(ctx context.Context, task Task, until time.Time) (stopping
 	return held[0], nil
 }
 
-// ReleaseTask gives a task back that another attempt is to follow at the time: with the status and message, and as often begun as
-// attempts says. It returns [ErrConflict] when the task is another's.
-func (t *Tx) ReleaseTask(ctx context.Context, task Task, status Status, message string, due time.Time, attempts int) error {
-	changed, err := t.exec(ctx, releaseTask, task.ID, task.Holder, task.Attempts, string(status), message, micros(due), micros(now()), attempts)
+// ReleaseTask gives a task back that another attempt is to follow at the time: with the status and message, as often begun as attempts
+// says, and in the lane, "" for none. It returns [ErrConflict] when the task is another's.
+func (t *Tx) ReleaseTask(ctx context.Context, task Task, status Status, message string, due time.Time, attempts int, lane string) error {
+	changed, err := t.exec(ctx, releaseTask, task.ID, task.Holder, task.Attempts, string(status), message, micros(due), micros(now()), attempts, lane)
 	if err == nil && changed == 0 {
 		err = fmt.Errorf("task %d: %w", task.ID, ErrConflict)
 	}

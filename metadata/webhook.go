@@ -56,6 +56,8 @@ type WebhookAnswer struct {
 	Status   int
 	Body     string
 	Duration time.Duration
+	// RetryAfter is for how long the receiver asks to be left alone, which is not stored.
+	RetryAfter time.Duration
 }
 
 const webhookColumns = `id, COALESCE(project_id, 0), name, description, creator, enabled, event_types, targets, base, created_at, updated_at`

@@ -135,7 +135,7 @@ func testTasks(t *testing.T, f fixture) {
 	require.Equal(t, "a\nb\n", log)
 
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		return tx.ReleaseTask(ctx, two, metadata.StatusScheduled, "later", past, two.Attempts)
+		return tx.ReleaseTask(ctx, two, metadata.StatusScheduled, "later", past, two.Attempts, two.Lane)
 	})
 	later, err := f.Task(t.Context(), two.ID)
 	require.NoError(t, err)
@@ -211,7 +211,7 @@ func testLanes(t *testing.T, f fixture) {
 	})
 	require.Equal(t, []string{"3", "4"}, heads(9), "what is behind one that runs waits")
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
-		return tx.ReleaseTask(ctx, running, metadata.StatusScheduled, "later", time.Now().Add(time.Hour), 1)
+		return tx.ReleaseTask(ctx, running, metadata.StatusScheduled, "later", time.Now().Add(time.Hour), 1, "b")
 	})
 	require.Equal(t, []string{"3", "4"}, heads(9), "and behind one that is tried again later")
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
@@ -226,6 +226,24 @@ func testLanes(t *testing.T, f fixture) {
 		return tx.EndTask(ctx, claimed, metadata.StatusError, "given up")
 	})
 	require.Equal(t, []string{"2", "3", "4"}, heads(9))
+	length := func(prefix string, n int) int64 {
+		length, err := f.LaneLength(t.Context(), "LANED", prefix, n)
+		require.NoError(t, err)
+		return length
+	}
+	require.Equal(t, int64(1), length("b", 9))
+	require.Equal(t, int64(3), length("", 9))
+	require.Equal(t, int64(2), length("", 2), "no more than asked for")
+	require.Zero(t, length("bb", 9))
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		claimed, err := tx.ClaimTask(ctx, tasks[1], "w", time.Now().Add(time.Hour))
+		if err != nil {
+			return err
+		}
+		return tx.ReleaseTask(ctx, claimed, metadata.StatusScheduled, "elsewhere", time.Now().Add(-time.Second), 0, "c")
+	})
+	require.Equal(t, []string{"2", "3"}, heads(9), "the older one first in the lane that it came to")
+	require.Zero(t, length("b", 9))
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, tasks[0].ExecutionID) })
 	require.Empty(t, heads(9))
 }

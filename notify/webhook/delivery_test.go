@@ -2,10 +2,12 @@ package webhook_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,4 +232,110 @@ func TestDelivery_ofWhatIsDeleted(t *testing.T) {
 	found, _, err := r.Executions(t.Context(), webhook.Kind, metadata.Query{Limit: -1})
 	require.NoError(t, err)
 	require.Empty(t, found)
+}
+
+// TestDelivery_whatFailsHoldsUpItsArtifactOnly has a receiver that cannot take one artifact, with more about that one and about others
+// behind it.
+func TestDelivery_whatFailsHoldsUpItsArtifactOnly(t *testing.T) {
+	r := start(t, sqlitetest.Open(t), func(o *webhook.SenderOptions) { o.Pause = 100 * time.Millisecond })
+	var mu sync.Mutex
+	well, refusals := false, 0
+	to := receive(t, nil)
+	to.Config.Handler = to.keep(func(w http.ResponseWriter, request *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, _ := io.ReadAll(request.Body)
+		if !well && strings.Contains(string(body), "sha256:bad") {
+			refusals++
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	policy := r.tell(t, "one fails", webhook.WantedTarget{Type: "http", Address: to.URL})
+	of := func(digest, tag string) event.Event {
+		e := pushed(tag)
+		e.Digest = digest
+		return e
+	}
+	r.happen(t, of("sha256:bad", "bad 1"), of("sha256:good", "good 1"), of("sha256:bad", "bad 2"), of("sha256:good", "good 2"), of("sha256:other", "other"))
+	var good []string
+	for len(good) < 3 {
+		c := to.next(t)
+		if tag := c.tag(t); tag != "bad 1" {
+			good = append(good, tag)
+		}
+	}
+	require.Equal(t, []string{"good 1", "good 2", "other"}, good)
+	mu.Lock()
+	well = true
+	require.GreaterOrEqual(t, refusals, 3)
+	mu.Unlock()
+	r.happen(t, of("sha256:bad", "bad 3"))
+	executions := r.ended(t, policy, 6)
+	for _, e := range executions {
+		require.Equal(t, metadata.StatusSuccess, e.Status, e.Message)
+	}
+	var bad []string
+	for len(to.calls) > 0 {
+		c := to.next(t)
+		if tag := c.tag(t); len(bad) == 0 || bad[len(bad)-1] != tag {
+			bad = append(bad, tag)
+		}
+	}
+	require.Equal(t, []string{"bad 1", "bad 2", "bad 3"}, bad)
+}
+
+// TestDelivery_waitsAsLongAsToldTo has a receiver that asks to be left alone, and others that ask for what nobody can mean.
+func TestDelivery_waitsAsLongAsToldTo(t *testing.T) {
+	r := start(t, sqlitetest.Open(t), nil)
+	var mu sync.Mutex
+	asked := false
+	to := receive(t, func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !asked {
+			asked = true
+			w.Header().Set("Retry-After", "2")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	policy := r.tell(t, "busy", webhook.WantedTarget{Type: "http", Address: to.URL})
+	r.happen(t, pushed("v1"))
+	to.next(t)
+	began := time.Now()
+	require.Eventually(t, func() bool {
+		executions, _, err := r.policies.Executions(t.Context(), r.project, policy.ID, metadata.Query{Limit: -1})
+		require.NoError(t, err)
+		tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[0].ID)
+		require.NoError(t, err)
+		return tasks[0].Status == metadata.StatusScheduled
+	}, time.Minute, 5*time.Millisecond)
+	other := pushed("v2")
+	other.Repository = "library/other" // which does not wait for the first one
+	r.happen(t, other)
+	for range 2 {
+		to.next(t)
+		require.Greater(t, time.Since(began), time.Second)
+	}
+	executions := r.ended(t, policy, 2)
+	for _, e := range executions {
+		require.Equal(t, metadata.StatusSuccess, e.Status, e.Message)
+	}
+	tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[0].ID)
+	require.NoError(t, err)
+	require.Equal(t, 1, tasks[0].Attempts, "to wait is no attempt")
+
+	for _, value := range []string{"", "-5", "soon", "99999999999999999999", "Mon, 02 Jan 2006 15:04:05 GMT"} {
+		refusing := receive(t, nil)
+		var told atomic.Bool
+		refusing.Config.Handler = refusing.keep(func(w http.ResponseWriter, _ *http.Request) {
+			if told.CompareAndSwap(false, true) {
+				w.Header().Set("Retry-After", value)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		strange := r.tell(t, "strange "+value, webhook.WantedTarget{Type: "http", Address: refusing.URL})
+		r.happen(t, pushed("v3"))
+		require.Equal(t, metadata.StatusSuccess, r.ended(t, strange, 1)[0].Status, value)
+		require.NoError(t, r.policies.Delete(t.Context(), admin, r.project, strange.ID))
+	}
 }

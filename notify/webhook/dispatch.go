@@ -137,7 +137,7 @@ func (d *Dispatcher) delivery(o occurrence, policy metadata.WebhookPolicy, targe
 		Tasks: []jobs.Task{{
 			Lane: lane(target, o),
 			Parameters: delivery{
-				ID: o.ID + "-" + target.Key, PolicyID: policy.ID, Target: target.Key, EventType: o.Type, ContentType: contentType, Body: string(body),
+				ID: o.ID + "-" + target.Key, PolicyID: policy.ID, Target: target.Key, Aside: aside(target, o), EventType: o.Type, ContentType: contentType, Body: string(body),
 			},
 		}},
 	}, nil
@@ -148,6 +148,16 @@ func lane(target metadata.WebhookTarget, o occurrence) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(o.Project + "/" + o.Repository)) // which never fails
 	return fmt.Sprintf("%s/%d", target.Key, h.Sum32()%targetLanes)
+}
+
+// asides is what the lanes of deliveries to a target begin with that were set aside.
+func asides(target string) string { return target + "/aside/" }
+
+// aside is the lane for deliveries about one artifact when one of them fails for too long.
+func aside(target metadata.WebhookTarget, o occurrence) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(o.Project + "/" + o.Repository + "@" + o.Digest)) // which never fails
+	return fmt.Sprintf("%s%016x", asides(target.Key), h.Sum64())
 }
 
 // hostOf is how payloads name the registry: without a scheme, as clients do.

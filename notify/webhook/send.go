@@ -46,6 +46,12 @@ const (
 	// concurrency is how many deliveries one process makes at a time, targetLanes how many of them to one target.
 	concurrency = 32
 	targetLanes = 8
+	// patience is after how many failures a delivery lets those of other artifacts of its repository pass, maxAside how many deliveries to
+	// one target may be so set aside at a time: where more fail the receiver is at fault and not what it is told.
+	patience = 3
+	maxAside = 20
+	// takeOver is how long after the death of its gateway a delivery is made by another.
+	takeOver = 15 * time.Second
 	// history is how many ended deliveries are kept for each webhook.
 	history = 200
 	// maxAnswer is how much of an answer is kept, maxDrained how much is read so that the connection can be used again.
@@ -82,6 +88,8 @@ type SenderOptions struct {
 type Sender struct {
 	options SenderOptions
 
+	gates gates
+
 	mu         sync.Mutex
 	transports map[outboundTrust]*http.Transport
 }
@@ -98,7 +106,7 @@ func NewSender(options SenderOptions) *Sender {
 	if options.Observe == nil {
 		options.Observe = func(string) {}
 	}
-	return &Sender{options: options, transports: map[outboundTrust]*http.Transport{}}
+	return &Sender{options: options, gates: gates{of: map[string]*gate{}}, transports: map[outboundTrust]*http.Transport{}}
 }
 
 // Close lets go of idle connections.
@@ -120,7 +128,8 @@ func (s *Sender) forget() {
 // Delivering is the kind of work that delivers.
 func (s *Sender) Delivering() jobs.Kind {
 	return jobs.Kind{
-		Name: Kind, Run: s.run, Attempts: attempts, Pause: s.options.Pause, Concurrency: concurrency, Lanes: true, Waits: true, History: history,
+		Name: Kind, Run: s.run, Attempts: attempts, Pause: s.options.Pause, Concurrency: concurrency, Lanes: true, Waits: true, Lease: takeOver,
+		History: history,
 	}
 }
 
@@ -130,7 +139,9 @@ type delivery struct {
 	ID       string `json:"id"`
 	PolicyID int64  `json:"policy_id"`
 	// Target is the key of the target.
-	Target      string `json:"target"`
+	Target string `json:"target"`
+	// Aside is the lane for deliveries about the same artifact when one of them has failed too often to wait for it.
+	Aside       string `json:"aside,omitempty"`
 	EventType   Type   `json:"event_type"`
 	ContentType string `json:"content_type"`
 	Body        string `json:"body"`
@@ -148,19 +159,56 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 	if err := run.Decode(&d); err != nil {
 		return err
 	}
+	if err := s.wait(ctx, run, d); err != nil {
+		return err
+	}
 	answer, err := s.deliver(ctx, run, d)
+	pointless := errors.Is(err, errGone) || errors.Is(err, errUnsendable) || errors.Is(err, outbound.ErrForbidden)
+	s.gates.leave(d.Target, time.Now(), answer, err != nil && ctx.Err() == nil && !pointless)
 	switch {
 	case err == nil:
 		s.options.Observe("delivered")
 	case ctx.Err() != nil: // stopped, or handed over
-	case errors.Is(err, errGone), errors.Is(err, errUnsendable), errors.Is(err, outbound.ErrForbidden), time.Since(run.Task.CreatedAt) > maxAge,
+	case pointless, time.Since(run.Task.CreatedAt) > maxAge,
 		refused(answer.Status) && run.Task.Attempts >= refusals, run.Task.Attempts >= attempts:
 		s.options.Observe("given up")
 		return jobs.Permanent(err)
 	default:
 		s.options.Observe("failed")
+		return s.again(ctx, run, d, answer, err)
 	}
 	return err
+}
+
+// wait lets a delivery pass through the gate of its target. The error says what it has to wait for.
+func (s *Sender) wait(ctx context.Context, run *jobs.Run, d delivery) error {
+	if d.Aside != "" && run.Task.Lane != d.Aside {
+		before, err := s.options.Store.LaneLength(ctx, Kind, d.Aside, 1)
+		if err != nil {
+			return err
+		}
+		if before > 0 {
+			return &jobs.Retry{Cause: errors.New("waits for an earlier delivery about the same artifact"), Lane: d.Aside, Uncounted: true}
+		}
+	}
+	if after, why := s.gates.enter(d.Target, time.Now()); after > 0 {
+		return &jobs.Retry{Cause: errors.New(why), After: after, Uncounted: true}
+	}
+	return nil
+}
+
+// again says how a delivery that has failed is tried again: when the receiver asks for it, and out of the way of others when it is likely
+// at fault itself.
+func (s *Sender) again(ctx context.Context, run *jobs.Run, d delivery, answer metadata.WebhookAnswer, failure error) error {
+	retry := &jobs.Retry{Cause: failure, After: answer.RetryAfter}
+	if d.Aside != "" && run.Task.Lane != d.Aside && run.Task.Attempts >= patience {
+		aside, err := s.options.Store.LaneLength(ctx, Kind, asides(d.Target), maxAside)
+		if err == nil && aside < maxAside {
+			retry.Lane = d.Aside
+			run.Log.Printf("those about other artifacts go on meanwhile")
+		}
+	}
+	return retry
 }
 
 // deliver looks up where the delivery goes, sends it, and notes the answer.
@@ -242,6 +290,7 @@ func (s *Sender) post(ctx context.Context, target metadata.WebhookTarget, d deli
 	defer response.Body.Close()
 	beginning, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	answer.Status, answer.Body = response.StatusCode, storable(beginning)
+	answer.RetryAfter = retryAfter(response, time.Now())
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return answer, fmt.Errorf("the receiver has answered %s", response.Status)
 	}
