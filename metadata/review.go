@@ -43,31 +43,31 @@ var (
 		ON CONFLICT (repository_id, digest) DO UPDATE SET since = excluded.since`)
 	deleteReviewsOfRepository = define("forget blob reviews of repository", `DELETE FROM blob_reviews WHERE repository_id = $1`)
 	takeReviews               = define("take blob reviews", `
-		DELETE FROM blob_reviews WHERE repository_id = $1 AND digest IN (SELECT value FROM {texts}($2{json})) AND since < $3
+		DELETE FROM blob_reviews WHERE repository_id = $1 AND digest {any of}$2{these} AND since < $3
 		RETURNING digest`)
 	lockRepositoryByID = define("lock repository by id", `SELECT name FROM repositories WHERE id = $1 {for update}`)
 	unneededLinks      = define("links that no manifest needs", `
 		SELECT l.digest, b.size FROM repository_blobs l JOIN blobs b ON b.digest = l.digest
-		WHERE l.repository_id = $1 AND l.digest IN (SELECT value FROM {texts}($2{json})) AND NOT EXISTS (
+		WHERE l.repository_id = $1 AND l.digest {any of}$2{these} AND NOT EXISTS (
 			SELECT 1 FROM manifest_references m WHERE m.repository_id = $1 AND m.digest = l.digest AND m.kind IN ('config', 'layer'))
 		ORDER BY l.digest`)
 	unneededBlobs = define("blobs that nobody has", `
 		SELECT b.digest, b.size FROM blobs b
-		WHERE b.digest IN (SELECT value FROM {texts}($1{json})) AND NOT EXISTS (SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest)
+		WHERE b.digest {any of}$1{these} AND NOT EXISTS (SELECT 1 FROM repository_blobs l WHERE l.digest = b.digest)
 			AND NOT EXISTS (SELECT 1 FROM deletion_blobs d WHERE d.digest = b.digest)
 		ORDER BY b.digest`)
 	freeable = define("blobs that no manifest needs", `
 		SELECT b.digest, b.size FROM blobs b
-		WHERE b.digest IN (SELECT value FROM {texts}($2{json})) AND $1 = (SELECT MIN(f.repository_id) FROM repository_blobs f WHERE f.digest = b.digest)
+		WHERE b.digest {any of}$2{these} AND $1 = (SELECT MIN(f.repository_id) FROM repository_blobs f WHERE f.digest = b.digest)
 			AND NOT EXISTS (SELECT 1 FROM repository_blobs l JOIN manifest_references m ON m.repository_id = l.repository_id AND m.digest = l.digest
 				WHERE l.digest = b.digest AND m.kind IN ('config', 'layer'))
 			AND NOT EXISTS (SELECT 1 FROM deletion_blobs d WHERE d.digest = b.digest)
 		ORDER BY b.digest`)
-	lockBlobs   = define("lock blobs", `SELECT digest FROM blobs WHERE digest IN (SELECT value FROM {texts}($1{json})) ORDER BY digest {for update}`)
+	lockBlobs   = define("lock blobs", `SELECT digest FROM blobs WHERE digest {any of}$1{these} ORDER BY digest {for update}`)
 	deleteLinks = define("unlink blobs", `
-		DELETE FROM repository_blobs WHERE repository_id = $1 AND digest IN (SELECT value FROM {texts}($2{json}))`)
+		DELETE FROM repository_blobs WHERE repository_id = $1 AND digest {any of}$2{these}`)
 	deleteBlobs = define("delete blobs", `
-		DELETE FROM blobs WHERE digest IN (SELECT value FROM {texts}($1{json})) RETURNING storage_key`)
+		DELETE FROM blobs WHERE digest {any of}$1{these} RETURNING storage_key`)
 )
 
 func scanReview(r row, v *Review) error { return r.Scan(&v.RepositoryID, &v.Digest, moment{&v.Since}) }

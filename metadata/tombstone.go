@@ -18,7 +18,7 @@ var (
 	insertTombstones = define("add tombstones", `
 		INSERT INTO tombstones (storage_key, created_at) SELECT value, CAST($2 AS BIGINT) FROM {texts}($1{json}) WHERE TRUE
 		ON CONFLICT (storage_key) DO NOTHING`)
-	deleteTombstones = define("delete tombstones", `DELETE FROM tombstones WHERE storage_key IN (SELECT value FROM {texts}($1{json}))`)
+	deleteTombstones = define("delete tombstones", `DELETE FROM tombstones WHERE storage_key {any of}$1{these}`)
 )
 
 // Tombstone is a storage key that was given up.

@@ -10,8 +10,12 @@ import (
 	"github.com/berth-registry/berth/oci"
 )
 
-// collectBatch is how many reviews one transaction answers: pushes to its repository wait for it.
-const collectBatch = 100
+const (
+	// collectPage is how many reviews are read at once, so that those of one repository come together, collectBatch how many of them one
+	// transaction answers: pushes to its repository wait for it.
+	collectPage  = 1000
+	collectBatch = 100
+)
 
 // DefaultCollectGrace is how long a blob that no manifest needs is kept: a push may be on its way that has uploaded or seen it.
 const DefaultCollectGrace = 2 * time.Hour
@@ -48,8 +52,8 @@ func (r *Registry) CollectGarbage(ctx context.Context, collect Collect) (Collect
 	done.Due = due
 	var after metadata.Review
 	for {
-		// What a step has settled is gone from the queue, and what it has queued, blobs without links, comes before all others.
-		reviews, err := r.metadata.Reviews(ctx, before, after, collectBatch)
+		// What a step has settled is gone from the queue, and what it has queued, blobs without links, comes last.
+		reviews, err := r.metadata.Reviews(ctx, before, after, collectPage)
 		if err != nil {
 			return done, fmt.Errorf("list blob reviews: %w", err)
 		}
@@ -87,13 +91,13 @@ type reviewGroup struct {
 	digests      []oci.Digest
 }
 
-// byRepository groups reviews, in the order in which their repositories first come.
+// byRepository groups reviews into groups that are no larger than a batch, in the order in which their repositories first come.
 func byRepository(reviews []metadata.Review) []reviewGroup {
 	var groups []reviewGroup
 	at := map[int64]int{}
 	for _, review := range reviews {
 		i, known := at[review.RepositoryID]
-		if !known {
+		if !known || len(groups[i].digests) == collectBatch {
 			i = len(groups)
 			at[review.RepositoryID] = i
 			groups = append(groups, reviewGroup{repositoryID: review.RepositoryID})
