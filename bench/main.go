@@ -89,6 +89,7 @@ func run(b *bench, only string) error {
 		{"P6", "small writes", smallWrites},
 		{"P7", "lists and tag writes at scale", scale},
 		{"L", "lists of the API at scale", lists},
+		{"GC", "garbage collection", collections},
 		{"P8", "S3, streamed and redirected", s3Transfers},
 		{"P11", "memory", memory},
 		{"P12", "start", start},
