@@ -1,7 +1,9 @@
 package caddymodules
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -52,6 +54,8 @@ func (a *App) mirrored(w http.ResponseWriter, r *http.Request) *http.Request {
 	switch {
 	case !known:
 		return r
+	case r.URL.Path == tokenPath && r.Method == http.MethodPost:
+		return mirroredForm(r, name)
 	case r.URL.Path == tokenPath:
 		return withURL(r, func(u *url.URL) { u.RawQuery = mirroredScopes(u.Query(), name).Encode() })
 	case !content || rest == "" || rest == "_catalog":
@@ -71,6 +75,26 @@ func withURL(r *http.Request, change func(*url.URL)) *http.Request {
 	meant, address := *r, *r.URL
 	change(&address)
 	meant.URL = &address
+	return &meant
+}
+
+// maxForm is how much of a token request's form is read to find its scopes; the token service takes no longer ones.
+const maxForm = 64 << 10
+
+// mirroredForm returns a token request whose parameters are a form, with its repositories in a project.
+func mirroredForm(r *http.Request, name string) *http.Request {
+	form, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	meant := *r
+	meant.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(form), r.Body), r.Body}
+	parameters, malformed := url.ParseQuery(string(form))
+	if err != nil || malformed != nil || len(form) > maxForm {
+		return &meant // which the token service refuses
+	}
+	text := mirroredScopes(parameters, name).Encode()
+	meant.Body, meant.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
 	return &meant
 }
 

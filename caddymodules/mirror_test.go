@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,11 +64,36 @@ func TestMirror(t *testing.T) {
 		if wanted == "nginx" {
 			wanted = "hub/nginx"
 		}
-		answer, body := s.read(http.MethodGet, "/v2/"+wanted+"/manifests/v1", func(r *http.Request) {
-			r.Host = "mirror.test"
-			r.Header.Set("Authorization", "Bearer "+got.Token)
-		})
+		bearer := func(r *http.Request) { r.Host = "mirror.test"; r.Header.Set("Authorization", "Bearer "+got.Token) }
+		answer, body := s.read(http.MethodGet, "/v2/"+wanted+"/manifests/v1", bearer)
 		require.Equal(t, manifest, body, "%s: %s", name, answer.Status)
+		answer = s.do(http.MethodHead, "/v2/"+wanted+"/manifests/v1", nil, bearer)
+		require.Equal(t, 200, answer.StatusCode)
+		answer = s.do(http.MethodDelete, "/v2/"+wanted+"/manifests/v1", nil, bearer)
+		require.Equal(t, 401, answer.StatusCode, "the token is to pull")
+		require.Contains(t, answer.Header.Get("WWW-Authenticate"), `scope="repository:hub/`+wanted+`:pull,delete"`)
+	}
+
+	// With a login the parameters are a form, and the token is for the name that the client knows.
+	form := func(r *http.Request) {
+		r.Host = "mirror.test"
+		r.Header.Del("Authorization")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	parameters := url.Values{"grant_type": {"password"}, "service": {"mirror.test"}, "client_id": {"test"}, "username": {"admin"}, "password": {adminPassword}, "scope": {"repository:library/nginx:pull,push,delete"}}
+	issued := s.do(http.MethodPost, "/service/token", strings.NewReader(parameters.Encode()), form)
+	require.Equal(t, 200, issued.StatusCode)
+	var granted struct {
+		Token string `json:"access_token"`
+		Scope string
+	}
+	require.NoError(t, json.NewDecoder(issued.Body).Decode(&granted))
+	require.Equal(t, "repository:hub/library/nginx:pull,push,delete", granted.Scope)
+	asAdmin := func(r *http.Request) { r.Host = "mirror.test"; r.Header.Set("Authorization", "Bearer "+granted.Token) }
+	require.Equal(t, 202, s.do(http.MethodPost, "/v2/library/nginx/blobs/uploads/", nil, asAdmin).StatusCode)
+	require.Equal(t, 200, s.do(http.MethodHead, "/v2/library/nginx/manifests/v1", nil, asAdmin).StatusCode)
+	for name, body := range map[string]string{"malformed": "scope=%zz", "long": "scope=" + strings.Repeat("a", 1<<20)} {
+		require.Equal(t, 400, s.do(http.MethodPost, "/service/token", strings.NewReader(body), form).StatusCode, name)
 	}
 
 	answer, body = s.read(http.MethodGet, "/v2/library/nginx/tags/list?n=1&ns=docker.io", nil)
