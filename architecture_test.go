@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"registry/...": {"oci", "event", "fault", "secret", "flush", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "jobs", "identity/...", "policy/...", "project/..."},
 	// The proxy cache keeps what it fetches through an interface of its own.
-	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "jobs", "replicate/remote"},
+	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "jobs", "policy/selector", "replicate/remote"},
 	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},
 	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "setting", "outbound", "metadata", "jobs", "notify/..."},
 	"health":          {},

@@ -28,6 +28,20 @@ func TestProjects_cachesOfOtherRegistries(t *testing.T) {
 	requireRefusal(t, admin.Do(t, http.MethodPut, "/projects/cache", object{"registry_id": far.ID + 1}), 400, "BAD_REQUEST")
 	requireRefusal(t, admin.Do(t, http.MethodDelete, "/registries/1", nil), 412, "PRECONDITION")
 
+	// By which repositories it is a cache of is checked with what the other key says.
+	const all = "/projects/cache/metadatas/"
+	requireRefusal(t, admin.Do(t, http.MethodPost, all, object{"proxy_cache_filter_pattern": "[a-"}), 400, "BAD_REQUEST")
+	requireRefusal(t, admin.Do(t, http.MethodPost, all, object{"proxy_cache_filter_kind": "glob"}), 400, "BAD_REQUEST")
+	admin.Must(t, 200, http.MethodPost, all, object{"proxy_cache_filter_kind": "regex"})
+	admin.Must(t, 200, http.MethodPost, all, object{"proxy_cache_filter_pattern": "library/[a-z]*"})
+	requireRefusal(t, admin.Do(t, http.MethodPut, all+"proxy_cache_filter_pattern", object{"proxy_cache_filter_pattern": "a)|(b"}), 400, "BAD_REQUEST")
+	admin.Must(t, 200, http.MethodPut, "/projects/cache", object{"metadata": object{"proxy_cache_filter_kind": "regex", "proxy_cache_filter_pattern": "[^{]+"}})
+	requireRefusal(t, admin.Do(t, http.MethodPut, "/projects/cache", object{"metadata": object{"proxy_cache_filter_kind": "doublestar", "proxy_cache_filter_pattern": "{"}}), 400, "BAD_REQUEST")
+	admin.Must(t, 200, http.MethodPut, "/projects/cache", object{"metadata": object{"proxy_cache_filter_pattern": "a.*|{b"}})
+	requireRefusal(t, admin.Do(t, http.MethodDelete, all+"proxy_cache_filter_kind", nil), 400, "BAD_REQUEST")
+	admin.Must(t, 200, http.MethodDelete, all+"proxy_cache_filter_pattern", nil)
+	admin.Must(t, 200, http.MethodDelete, all+"proxy_cache_filter_kind", nil)
+
 	// What the cache keeps is an artifact like any other, but that people put none there.
 	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	digest := oci.SHA256.FromString(manifest)

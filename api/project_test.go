@@ -153,7 +153,9 @@ func TestProjects_hostile(t *testing.T) {
 			object{"project_name": "x", "metadata": object{"public": "maybe"}},
 			object{"project_name": "x", "metadata": object{"severity": "dire"}},
 			object{"project_name": "x", "metadata": object{"proxy_speed_kb": "fast"}},
+			object{"project_name": "x", "metadata": object{"max_upstream_conn": "0"}},
 			object{"project_name": "x", "metadata": object{"proxy_cache_filter_kind": "a\x00"}},
+			object{"project_name": "x", "metadata": object{"proxy_cache_filter_pattern": "library/**"}},
 			object{"project_name": "x", "cve_allowlist": object{"items": []object{{"cve_id": "a\x00"}}}},
 			object{"project_name": "x", "cve_allowlist": object{"expires_at": int64(1) << 60}},
 		} {

@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
+	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -70,6 +71,10 @@ type App struct {
 
 	// UploadExpiry is how long an upload may rest before it is forgotten and what it stored removed. Default: 24h.
 	UploadExpiry caddy.Duration `json:"upload_expiry,omitempty"`
+
+	// ProxyCacheTTL is how long a tag of a project that is a cache is believed to stand for the same manifest before the other registry is
+	// asked again. Default: 2m.
+	ProxyCacheTTL caddy.Duration `json:"proxy_cache_ttl,omitempty"`
 
 	// Settings are values of what administrators otherwise configure at run time, by the names of the configuration API. What is
 	// given here wins over the database and cannot be changed while the registry runs.
@@ -179,6 +184,7 @@ func (a *App) resolve(ctx caddy.Context) error {
 	a.settings.tokenLifetime = time.Duration(a.TokenLifetime)
 	a.settings.refreshTokenLifetime = orDefault(a.RefreshTokenLifetime, defaultRefreshTokenLifetime)
 	a.settings.uploadExpiry = orDefault(a.UploadExpiry, defaultUploadExpiry)
+	a.settings.proxyCacheTTL = orDefault(a.ProxyCacheTTL, proxy.DefaultTTL)
 	a.settings.robotMaxLifetime = time.Duration(a.RobotMaxLifetime)
 	a.settings.accessTokenMaxLifetime = orDefault(a.AccessTokenMaxLifetime, personal.DefaultMaxLifetime)
 	a.settings.policies = a.Policy
@@ -255,6 +261,9 @@ func (a *App) Validate() error {
 	}
 	if s.uploadExpiry < time.Minute {
 		return fmt.Errorf("upload_expiry is %s: it must be at least 1m, or uploads expire between two requests", s.uploadExpiry)
+	}
+	if s.proxyCacheTTL < time.Second {
+		return fmt.Errorf("proxy_cache_ttl is %s: it must be at least 1s", s.proxyCacheTTL)
 	}
 	if day := 24 * time.Hour; s.robotMaxLifetime != 0 && s.robotMaxLifetime < day || s.accessTokenMaxLifetime < day {
 		return errors.New("robot_max_lifetime and access_token_max_lifetime must be at least 1d: robot accounts and tokens live for days")

@@ -44,6 +44,7 @@ var appOptions = []appOption{
 	{"mirror", (*App).readMirror},
 	{"outbound", (*App).readOutbound},
 	{"policy", (*App).readPolicy},
+	{"proxy_cache_ttl", duration(func(a *App) *caddy.Duration { return &a.ProxyCacheTTL })},
 	{"queue", (*App).readQueue},
 	{"refresh_token_lifetime", duration(func(a *App) *caddy.Duration { return &a.RefreshTokenLifetime })},
 	{"robot_max_lifetime", duration(func(a *App) *caddy.Duration { return &a.RobotMaxLifetime })},
@@ -68,6 +69,7 @@ var appOptions = []appOption{
 //	    token_lifetime         <duration>
 //	    refresh_token_lifetime <duration>
 //	    upload_expiry          <duration>
+//	    proxy_cache_ttl        <duration>
 //	    auth                   ldap | oidc { … }
 //	    settings {
 //	        <name> <value>

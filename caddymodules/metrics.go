@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -35,6 +36,9 @@ type collectors struct {
 	tokens            *prometheus.CounterVec
 	forwarded         *prometheus.CounterVec
 	deliveries        *prometheus.CounterVec
+	cacheServed       *prometheus.CounterVec
+	upstreamRequests  *prometheus.CounterVec
+	upstreamBytes     prometheus.Counter
 
 	taskAttempts  *prometheus.CounterVec
 	taskDurations *prometheus.HistogramVec
@@ -72,7 +76,12 @@ func newCollectors() *collectors {
 		statements:        counter("berth_database_operations_total", "Transactions and statements, by name.", "operation", "outcome"),
 		forwarded:         counter("berth_audit_forwarded_total", "Messages of the audit log for the syslog server.", "outcome"),
 		deliveries:        counter("berth_webhook_deliveries_total", "Attempts to deliver events to webhooks.", "outcome"),
-		tokens:            counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
+		cacheServed:       counter("berth_proxy_cache_requests_total", "Manifests and blobs asked for in projects that are caches.", "content", "outcome"),
+		upstreamRequests:  counter("berth_proxy_cache_upstream_requests_total", "Requests to registries that projects are caches of.", "operation", "outcome"),
+		upstreamBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "berth_proxy_cache_upstream_bytes_total", Help: "Bytes of manifests and blobs that came from registries that projects are caches of.",
+		}),
+		tokens: counter("berth_tokens_issued_total", "Requests to the token service.", "outcome"),
 
 		taskAttempts:  counter("berth_job_attempts_total", "Attempts at tasks in the background, by what came of them.", "kind", "outcome"),
 		taskDurations: histogram("berth_job_attempt_duration_seconds", "Duration of attempts at tasks in the background.", taskBuckets, "kind"),
@@ -90,13 +99,22 @@ func newCollectors() *collectors {
 	for _, outcome := range []string{"delivered", "failed", "given up"} {
 		made.deliveries.WithLabelValues(outcome)
 	}
+	for _, outcome := range proxy.Outcomes {
+		made.cacheServed.WithLabelValues(proxy.ContentManifest, string(outcome))
+		made.cacheServed.WithLabelValues(proxy.ContentBlob, string(outcome))
+	}
+	for _, operation := range proxy.Operations {
+		for _, answer := range proxy.Answers {
+			made.upstreamRequests.WithLabelValues(operation, answer)
+		}
+	}
 	return made
 }
 
 func (c *collectors) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		c.requests, c.durations, c.inFlight, c.received, c.sent, c.storageOperations, c.storageDurations, c.storageBytes,
-		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.deliveries, c.taskAttempts, c.taskDurations, c.waiting, c.cores, c.registries,
+		c.databaseDurations, c.statements, c.tokens, c.forwarded, c.deliveries, c.cacheServed, c.upstreamRequests, c.upstreamBytes, c.taskAttempts, c.taskDurations, c.waiting, c.cores, c.registries,
 	}
 }
 

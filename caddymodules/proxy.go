@@ -18,9 +18,18 @@ func (s *services) openProxy(settings settings, store *metadata.Store, content *
 	s.cache = proxy.New(proxy.Options{
 		Origin:  proxy.Origins{Store: store, Open: s.openOrigin}.Origin,
 		Content: content, Store: store, Directory: filepath.Join(settings.dataDir, "proxy"), Logger: s.logger,
+		TTL: settings.proxyCacheTTL, Observer: observeProxy,
 		Keep: func(ctx context.Context) bool { return !closed(ctx) },
 	})
 	s.onClose(s.cache.Close)
+}
+
+var observeProxy = proxy.Observer{
+	Served: func(content string, outcome proxy.Outcome) {
+		metrics.cacheServed.WithLabelValues(content, string(outcome)).Inc()
+	},
+	Asked:    func(operation, answer string) { metrics.upstreamRequests.WithLabelValues(operation, answer).Inc() },
+	Received: func(bytes int) { metrics.upstreamBytes.Add(float64(bytes)) },
 }
 
 // cacheCreated makes what a project that is a cache begins with, so that it does not grow for ever.

@@ -34,6 +34,7 @@ type settings struct {
 	tokenLifetime        time.Duration
 	refreshTokenLifetime time.Duration
 	uploadExpiry         time.Duration
+	proxyCacheTTL        time.Duration
 	// robotMaxLifetime is 0 for no limit.
 	robotMaxLifetime       time.Duration
 	accessTokenMaxLifetime time.Duration
@@ -68,7 +69,7 @@ func (s settings) queueIdentity() string {
 // first start only.
 func (s settings) identity() string {
 	return fingerprint("core", s.databaseIdentity(), s.storageIdentity(), s.queueIdentity(), s.secretKey, s.externalURL,
-		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.pinnedIdentity(),
+		s.tokenLifetime.String(), s.refreshTokenLifetime.String(), s.uploadExpiry.String(), s.proxyCacheTTL.String(), s.pinnedIdentity(),
 		s.robotMaxLifetime.String(), s.accessTokenMaxLifetime.String(), fmt.Sprintf("%q", s.policies),
 		s.syslog.identity(), fmt.Sprint(s.ldap), s.authorities["oidc"], fmt.Sprint(s.outbound))
 }

@@ -22,6 +22,9 @@ func (x *exchange) getBlob() error {
 	}
 	blob, err := x.registry.Blob(x.r.Context(), x.repository, digest)
 	var arrival *proxy.Arrival
+	if x.origin != nil && err == nil {
+		x.origin.Kept()
+	}
 	if x.origin != nil && oci.HasCode(err, oci.CodeBlobUnknown) {
 		if blob, arrival, err = x.fetchBlob(digest); arrival != nil {
 			defer arrival.Close()

@@ -169,6 +169,9 @@ func (x *exchange) findOrigin(route *route) error {
 		return x.origin.Refusal()
 	}
 	x.repository = x.origin.Name()
+	if route.action == policy.Pull {
+		return x.origin.Excluded()
+	}
 	return nil
 }
 

@@ -13,10 +13,20 @@ import (
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/policy/selector"
 )
 
 // keyPublic is the key of what a project's row has itself.
 const keyPublic = "public"
+
+// keyConnections is the key of how many blobs a cache fetches at once.
+const keyConnections = "max_upstream_conn"
+
+// The keys of by which of the repositories of the registry elsewhere a project is a cache of.
+const (
+	keyFilterPattern = "proxy_cache_filter_pattern"
+	keyFilterKind    = "proxy_cache_filter_kind"
+)
 
 // maxValue is the longest value of a key, in bytes.
 const maxValue = 1024
@@ -27,8 +37,8 @@ var (
 		keyPublic, "enable_content_trust", "enable_content_trust_cosign", "prevent_vul", "auto_scan", "auto_sbom_generation",
 		"reuse_sys_cve_allowlist", "proxy_cache_local_on_not_found", "proxy_referrer_api",
 	}
-	numbers    = []string{"proxy_speed_kb", "max_upstream_conn"}
-	texts      = []string{"proxy_cache_filter_pattern", "proxy_cache_filter_kind"}
+	numbers    = []string{"proxy_speed_kb", keyConnections}
+	texts      = []string{keyFilterPattern, keyFilterKind}
 	severities = []string{"none", "low", "medium", "high", "critical"}
 )
 
@@ -84,7 +94,7 @@ func normal(key, value string) (string, error) {
 		return strconv.FormatBool(on), nil
 	case slices.Contains(numbers, key):
 		number, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || number < -1 {
+		if err != nil || number < -1 || number == 0 && key == keyConnections {
 			return "", fault.New(fault.Invalid, "metadata %s must be a number, -1 for no limit, not %q", key, value)
 		}
 		return strconv.FormatInt(number, 10), nil
@@ -154,7 +164,7 @@ func (p *Projects) putMetadata(ctx context.Context, actor event.Actor, project m
 		}
 		if key == keyPublic {
 			row.Public = value == "true"
-		} else if err := tx.SetProjectMetadata(ctx, row.ID, key, value); err != nil {
+		} else if err := write(ctx, tx, row, map[string]string{key: value}, nil); err != nil {
 			return err
 		}
 		if _, err := tx.UpdateProject(ctx, row); err != nil {
@@ -177,11 +187,30 @@ func (p *Projects) RemoveMetadata(ctx context.Context, actor event.Actor, projec
 		} else if err != nil {
 			return err
 		}
+		if key == keyFilterKind && row.RegistryID != 0 {
+			if err := checkFilter(ctx, tx, row); err != nil { // the pattern stays, and is now of the other kind
+				return err
+			}
+		}
 		if _, err := tx.UpdateProject(ctx, row); err != nil {
 			return err
 		}
 		return appendEvent(ctx, tx, actor, event.ProjectUpdated, row.Name, key)
 	})
+}
+
+// checkFilter refuses a filter that cannot be understood, or of a project that is no cache.
+func checkFilter(ctx context.Context, tx *metadata.Tx, row metadata.Project) error {
+	details, err := tx.ProjectDetails(ctx, []metadata.Project{row}, 0)
+	if err != nil {
+		return err
+	}
+	set := details[0].Metadata
+	if set[keyFilterKind]+set[keyFilterPattern] != "" && row.RegistryID == 0 {
+		return fault.New(fault.Invalid, "metadata %s and %s are for projects that are caches of another registry, and %q is none", keyFilterPattern, keyFilterKind, row.Name)
+	}
+	_, err = selector.NewFilter(set[keyFilterKind], set[keyFilterPattern])
+	return err
 }
 
 func unset(key string) error { return fault.New(fault.NotFound, "metadata %q not found", key) }

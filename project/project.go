@@ -122,7 +122,7 @@ func (p *Projects) Create(ctx context.Context, actor event.Actor, creator identi
 				return err
 			}
 		}
-		if err := write(ctx, tx, row.ID, values, allowlist); err != nil {
+		if err := write(ctx, tx, row, values, allowlist); err != nil {
 			return err
 		}
 		if row.RegistryID != 0 && p.options.CacheCreated != nil {
@@ -206,7 +206,7 @@ func (p *Projects) Update(ctx context.Context, actor event.Actor, project metada
 		if _, err := tx.UpdateProject(ctx, row); err != nil {
 			return err
 		}
-		if err := write(ctx, tx, row.ID, values, allowlist); err != nil {
+		if err := write(ctx, tx, row, values, allowlist); err != nil {
 			return err
 		}
 		return appendEvent(ctx, tx, actor, event.ProjectUpdated, row.Name, strings.Join(changed, ","))
@@ -214,9 +214,14 @@ func (p *Projects) Update(ctx context.Context, actor event.Actor, project metada
 }
 
 // write keeps what belongs to a project.
-func write(ctx context.Context, tx *metadata.Tx, projectID int64, values map[string]string, allowlist *metadata.CVEAllowlist) error {
+func write(ctx context.Context, tx *metadata.Tx, project metadata.Project, values map[string]string, allowlist *metadata.CVEAllowlist) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if err := tx.SetProjectMetadata(ctx, projectID, name, values[name]); err != nil {
+		if err := tx.SetProjectMetadata(ctx, project.ID, name, values[name]); err != nil {
+			return err
+		}
+	}
+	if values[keyFilterPattern]+values[keyFilterKind] != "" {
+		if err := checkFilter(ctx, tx, project); err != nil {
 			return err
 		}
 	}
@@ -224,7 +229,7 @@ func write(ctx context.Context, tx *metadata.Tx, projectID int64, values map[str
 		return nil
 	}
 	list := *allowlist
-	list.ProjectID = projectID
+	list.ProjectID = project.ID
 	return tx.SetAllowlist(ctx, list)
 }
 

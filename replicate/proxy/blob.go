@@ -9,6 +9,7 @@ import (
 
 // BlobSize asks the registry elsewhere for the size of a blob that is not here, in bytes. The error is an [*oci.Error].
 func (r *Repository) BlobSize(ctx context.Context, digest oci.Digest) (int64, error) {
+	r.served(ContentBlob, Miss)
 	size, err := r.shared(ctx, "size "+r.name.String()+" "+digest.String(), askTimeout, func(ctx context.Context) (any, error) {
 		size, err := r.origin.Remote.BlobSize(ctx, r.there, digest)
 		r.state.heard(err)
@@ -43,6 +44,7 @@ type fetch struct {
 // FetchBlob returns a blob that is not here, as it arrives and is stored; the caller closes it. It goes on arriving when the caller has
 // left. Nil says that the blob is here now. The error is an [*oci.Error].
 func (r *Repository) FetchBlob(ctx context.Context, digest oci.Digest) (*Arrival, error) {
+	r.served(ContentBlob, Miss)
 	for {
 		f := r.cache.join(ctx, r, digest)
 		if f == nil {

@@ -44,7 +44,7 @@ func (r *Repository) failure(err error, code oci.Code, what string) error {
 		refusal := unavailable(fmt.Sprintf("%s answers %d %s: try again, or look at that registry", from, status, http.StatusText(status)), err)
 		refusal.RetryAfter = max(wait, retryAfter)
 		return refusal
-	case errors.Is(err, errWrong):
+	case errors.Is(err, remote.ErrWrong):
 		return unavailable(from+" sends something else than "+what+": look at that registry, and at what is on the way there", err)
 	case errors.Is(err, errNoRoom):
 		return unavailable("the gateway has no room for blobs on their way", err)

@@ -22,6 +22,9 @@ import (
 // impatient has every pull ask the registry elsewhere again.
 func impatient(o *proxy.Options) { o.TTL = time.Nanosecond }
 
+// persistent has every pull ask the registry elsewhere again, and wait for its answer also on a slow machine.
+func persistent(o *proxy.Options) { o.TTL, o.Patience = time.Nanosecond, time.Minute }
+
 // trickle sends a KiB in a second.
 type trickle struct {
 	io.ReadCloser

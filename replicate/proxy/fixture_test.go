@@ -248,7 +248,7 @@ func newGateway(t *testing.T, u *upstream, with setup) *gateway {
 		require.NoError(t, err)
 	}
 	g.backend = with.backend
-	g.registry = registry.New(registry.Options{Metadata: g.store, Storage: with.backend, Logger: logger, Staleness: time.Millisecond})
+	g.registry = registry.New(registry.Options{Metadata: g.store, Storage: with.backend, Logger: logger, Staleness: time.Millisecond, TombstoneGrace: time.Nanosecond})
 	t.Cleanup(func() { require.NoError(t, g.registry.Close()) })
 	transport, err := outbound.Networks{}.Transport(outbound.Trust{})
 	require.NoError(t, err)
@@ -282,12 +282,15 @@ func newGateway(t *testing.T, u *upstream, with setup) *gateway {
 func makeProjects(t *testing.T, store *metadata.Store) {
 	t.Helper()
 	require.NoError(t, store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
-		for _, name := range []string{"cache", "own"} {
-			if _, err := tx.CreateProject(ctx, metadata.Project{Name: name}); err != nil {
-				return err
-			}
+		far, err := tx.CreateRemoteRegistry(ctx, metadata.RemoteRegistry{Name: "far", URL: "https://far.test", Kind: "docker-registry", Status: "healthy"})
+		if err != nil {
+			return err
 		}
-		return nil
+		if _, err := tx.CreateProject(ctx, metadata.Project{Name: "cache", RegistryID: far.ID}); err != nil {
+			return err
+		}
+		_, err = tx.CreateProject(ctx, metadata.Project{Name: "own"})
+		return err
 	}))
 }
 

@@ -121,11 +121,11 @@ func TestPull_gatewaysFetchOnceAndAllStream(t *testing.T) {
 
 	t.Run("many at once", func(t *testing.T) {
 		u := newUpstream(t)
-		pushed := u.push("many/app", "v1", 512<<10, 100<<10)
+		pushed := u.push("many/app", "v1", 512<<10)
 		var both sync.WaitGroup
 		for range 2 {
 			g := cluster.gateway(t, u, nil)
-			both.Go(func() { g.pullAll(50, "cache/many/app", "v1", pushed) })
+			both.Go(func() { g.pullAll(40, "cache/many/app", "v1", pushed) })
 		}
 		both.Wait()
 		for _, blob := range pushed.blobs() {

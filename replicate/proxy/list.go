@@ -99,8 +99,8 @@ func (c *Cache) askReferrers(ctx context.Context, key subjectKey) ([]oci.Descrip
 // last: those that the registry elsewhere tells of, with those that are here; only these while it does not answer.
 func (r *Repository) Referrers(ctx context.Context, subject oci.Digest, artifactType string, after oci.Digest, n int) (referrers []oci.Descriptor, next oci.Digest, err error) {
 	kept, next, err := r.cache.options.Content.Referrers(ctx, r.name, subject, artifactType, after, n)
-	if err != nil {
-		return nil, "", err
+	if err != nil || r.origin.OwnReferrers {
+		return kept, next, err
 	}
 	there, err := r.cache.referrers.Get(ctx, subjectKey{r.name, subject})
 	if ctx.Err() != nil {

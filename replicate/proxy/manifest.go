@@ -36,26 +36,35 @@ type seen struct {
 // the one that the registry elsewhere sends, which is kept for the next: also for who looks before they pull, since their pull may be by
 // digest, and the tag has to be known when that registry is down. The error is an [*oci.Error].
 func (r *Repository) Manifest(ctx context.Context, actor event.Actor, reference oci.Reference) (metadata.Manifest, error) {
+	manifest, outcome, err := r.manifest(ctx, actor, reference)
+	r.served(ContentManifest, outcome)
+	return manifest, err
+}
+
+// manifest is Manifest that tells whether what is kept is served.
+func (r *Repository) manifest(ctx context.Context, actor event.Actor, reference oci.Reference) (metadata.Manifest, Outcome, error) {
 	kept, err := r.cache.options.Content.Manifest(ctx, r.name, reference)
 	known := err == nil
 	if err != nil && !oci.HasCode(err, oci.CodeManifestUnknown) {
-		return kept, err
+		return kept, Miss, err
 	}
 	if reference.Digest != "" {
 		if known {
-			return kept, nil
+			return kept, Hit, nil
 		}
-		return r.fetchManifest(ctx, actor, reference, reference.Digest)
+		fetched, err := r.fetchManifest(ctx, actor, reference, reference.Digest)
+		return fetched, Miss, err
 	}
 	if !known {
 		if there, sure := r.recall(reference, ""); sure && there == "" {
-			return kept, r.unknown(reference)
+			return kept, Miss, r.unknown(reference)
 		}
-		return r.fetchManifest(ctx, actor, reference, "")
+		fetched, err := r.fetchManifest(ctx, actor, reference, "")
+		return fetched, Miss, err
 	}
 	there, sure := r.recall(reference, kept.Digest)
 	if sure && there == kept.Digest {
-		return kept, nil
+		return kept, Hit, nil
 	}
 	current, err := r.patiently(ctx, func(ctx context.Context) (metadata.Manifest, error) {
 		there := there
@@ -75,14 +84,16 @@ func (r *Repository) Manifest(ctx context.Context, actor event.Actor, reference 
 	})
 	switch {
 	case errors.Is(err, errGone):
-		return kept, r.unknown(reference)
+		return kept, Miss, r.unknown(reference)
 	case err != nil && ctx.Err() != nil:
-		return kept, ctx.Err()
+		return kept, Stale, ctx.Err()
 	case err != nil:
 		r.cache.options.Logger.DebugContext(ctx, "what is kept is served", "repository", r.name, "tag", reference.Tag, "error", err)
-		return kept, nil
+		return kept, Stale, nil
+	case current.Digest == kept.Digest:
+		return kept, Hit, nil
 	}
-	return current, nil
+	return current, Miss, nil
 }
 
 // errGone says that the registry elsewhere does not have the tag any more.
@@ -134,19 +145,25 @@ func (r *Repository) recall(reference oci.Reference, kept oci.Digest) (there oci
 	return last.digest, true
 }
 
-// ask asks the registry elsewhere what a tag stands for there, "" when it does not have it.
+// ask returns what a tag stands for in the registry elsewhere, "" when it does not have it: as another gateway has seen it not long ago,
+// or by asking.
 func (r *Repository) ask(ctx context.Context, reference oci.Reference, kept oci.Digest) (oci.Digest, error) {
 	if r.state.resting() {
 		return "", errResting
 	}
 	found, err := r.shared(ctx, "look "+reference.Named(r.name), askTimeout, func(ctx context.Context) (any, error) {
+		// A database that does not answer is no reason not to ask.
+		if there, until, err := r.cache.options.Store.SeenTag(ctx, reference.Named(r.name)); err == nil && time.Now().Before(until) {
+			r.remember(reference.Tag, seen{digest: there, kept: kept, until: until})
+			return there, nil
+		}
 		d, err := r.origin.Remote.Describe(ctx, r.there, reference.Tag)
 		r.state.heard(err)
 		if errors.Is(err, remote.ErrNotFound) {
 			err = nil
 		}
 		if err == nil {
-			r.saw(reference.Tag, d.Digest, kept)
+			r.saw(ctx, reference, d.Digest, kept)
 		}
 		return d.Digest, err
 	})
@@ -159,14 +176,26 @@ func (r *Repository) ask(ctx context.Context, reference oci.Reference, kept oci.
 // errResting says that the registry elsewhere is not asked for the moment.
 var errResting = errors.New("the registry elsewhere is left alone for the moment")
 
-// saw notes what the registry elsewhere has under a tag.
-func (r *Repository) saw(tag string, there, kept oci.Digest) {
+// saw notes what the registry elsewhere has under a tag, for all gateways, unless it has nothing.
+func (r *Repository) saw(ctx context.Context, reference oci.Reference, there, kept oci.Digest) {
 	ttl := r.cache.options.TTL
 	if there == "" {
 		ttl = min(ttl, goneTTL)
 	}
-	r.cache.tags.Add(tagKey{r.name, tag}, seen{digest: there, kept: kept, until: time.Now().Add(ttl)})
+	until := time.Now().Add(ttl)
+	r.remember(reference.Tag, seen{digest: there, kept: kept, until: until})
+	if there == "" || ttl < worthTelling || !r.cache.options.Keep(ctx) {
+		return
+	}
+	err := r.cache.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.SeeTag(ctx, reference.Named(r.name), there, until)
+	})
+	if err != nil {
+		r.cache.options.Logger.DebugContext(ctx, "other gateways will ask for a tag again", "repository", r.name, "tag", reference.Tag, "error", err)
+	}
 }
+
+func (r *Repository) remember(tag string, s seen) { r.cache.tags.Add(tagKey{r.name, tag}, s) }
 
 // fetchManifest returns the manifest of a digest, or, where that is "", of a tag, and keeps it under both: once for all who want it, over
 // all gateways.
@@ -192,7 +221,7 @@ func (r *Repository) fetchManifest(ctx context.Context, actor event.Actor, refer
 			return err
 		})
 		if reference.Tag != "" && (err == nil || errors.Is(err, remote.ErrNotFound)) {
-			r.saw(reference.Tag, m.Digest, m.Digest)
+			r.saw(ctx, reference, m.Digest, m.Digest)
 		}
 		return m, err
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/policy/selector"
 	"github.com/berth-registry/berth/replicate/remote"
 )
 
@@ -43,7 +44,10 @@ func (o Origins) Origin(ctx context.Context, project string) (*Origin, error) {
 	set := details[0].Metadata
 	origin := &Origin{
 		Name: registry.Name, Library: registry.Kind == dockerHub, ServeGone: set["proxy_cache_local_on_not_found"] == "true",
-		BytesPerSecond: number(set["proxy_speed_kb"]) * 1024, Connections: number(set["max_upstream_conn"]),
+		OwnReferrers: set["proxy_referrer_api"] == "false", BytesPerSecond: max(0, number(set["proxy_speed_kb"])) * 1024, Connections: number(set["max_upstream_conn"]),
+	}
+	if origin.Filter, err = selector.NewFilter(set["proxy_cache_filter_kind"], set["proxy_cache_filter_pattern"]); err != nil {
+		return nil, fmt.Errorf("filter of project %s: %w", project, err)
 	}
 	if origin.Remote, err = o.Open(ctx, row.RegistryID); err != nil {
 		origin.Remote = closed{err}
@@ -51,13 +55,13 @@ func (o Origins) Origin(ctx context.Context, project string) (*Origin, error) {
 	return origin, nil
 }
 
-// number reads a limit; what is none is 0.
+// number reads a limit; what is none is 0, and a negative number stands for no limit.
 func number(text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || n > 1<<40 {
+	if err != nil || n > 1<<40 {
 		return 0
 	}
-	return n
+	return max(-1, n)
 }
 
 // closed is a registry that cannot be opened.

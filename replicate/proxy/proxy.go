@@ -20,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/identity/fresh"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/policy/selector"
 	"github.com/berth-registry/berth/replicate/remote"
 )
 
@@ -54,11 +55,17 @@ type Origin struct {
 	Name string
 	// Library tells that what has no namespace there is in the namespace "library", as on Docker Hub.
 	Library bool
-	// BytesPerSecond bounds all that is fetched for the project through one gateway, Connections how many blobs are fetched at once;
-	// 0 stands for no limit, and for [DefaultConnections].
-	BytesPerSecond, Connections int64
+	// BytesPerSecond bounds all that is fetched for the project through one gateway; 0 stands for no limit.
+	BytesPerSecond int64
+	// Connections bounds how many blobs are fetched at once for the project through one gateway; 0 stands for [DefaultConnections], and
+	// a negative number for no limit.
+	Connections int64
 	// ServeGone tells that a tag is served that the registry does not have any more.
 	ServeGone bool
+	// OwnReferrers tells that only referrers are listed that are here.
+	OwnReferrers bool
+	// Filter is by which of the registry's repositories are to be had, by their names there.
+	Filter selector.Filter
 }
 
 // The defaults of [Options], and of [Origin].
@@ -73,6 +80,8 @@ const (
 	originTTL = 2 * time.Second
 	// goneTTL bounds how long a tag is believed not to exist, and a registry to be out of order.
 	goneTTL = 10 * time.Second
+	// worthTelling is for how long at least a tag has to be believed to stand for something, for other gateways to be told.
+	worthTelling = time.Second
 	// staleOrigin is how long projects are served by what was known of them while the database does not answer.
 	staleOrigin = time.Hour
 	// maxTags, maxProjects and maxReferrers bound what is remembered of each.
@@ -90,7 +99,9 @@ type Options struct {
 	// Directory is for the blobs that are on their way; it is made when the first comes.
 	Directory string
 	Logger    *slog.Logger
-	// TTL is how long a tag is believed to stand for the same manifest before the registry elsewhere is asked.
+	Observer  Observer
+	// TTL is how long a tag is believed, by all gateways, to stand for the same manifest before the registry elsewhere is asked; negative
+	// has it asked each time.
 	TTL time.Duration
 	// Patience is how long that registry may take to answer when there is something to serve without its answer.
 	Patience time.Duration
@@ -140,6 +151,7 @@ func New(options Options) *Cache {
 	setDefault(&options.Idle, 30*time.Second)
 	setDefault(&options.Lease, 30*time.Second)
 	setDefault(&options.Tell, 500*time.Millisecond)
+	options.Observer = options.Observer.orNobody()
 	if options.Keep == nil {
 		options.Keep = func(context.Context) bool { return true }
 	}
@@ -147,6 +159,11 @@ func New(options Options) *Cache {
 	c.ctx, c.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	c.origins = fresh.New(func(ctx context.Context, project string) (*Origin, time.Duration, error) {
 		origin, err := options.Origin(ctx, project)
+		if origin != nil {
+			measured := *origin
+			measured.Remote = observed{origin.Remote, options.Observer}
+			origin = &measured
+		}
 		return origin, originTTL, err
 	}, fresh.Options{Size: maxProjects, Stale: staleOrigin})
 	c.referrers = fresh.New(c.askReferrers, fresh.Options{Size: maxReferrers, Stale: staleOrigin})
@@ -216,6 +233,15 @@ func (r *Repository) Name() oci.Repository { return r.name }
 func (r *Repository) Refusal() *oci.Error {
 	return oci.NewError(oci.CodeDenied, "project %q is a cache of registry %q, and takes nothing else: push to that registry, or to another project",
 		r.name.Project(), r.origin.Name)
+}
+
+// Excluded is the answer to whoever wants to pull from the repository, when the project's filter does not let it through; else nil.
+func (r *Repository) Excluded() error {
+	if r.origin.Filter.Passes(r.there) {
+		return nil
+	}
+	return oci.NewError(oci.CodeDenied, "project %q is a cache of repositories of registry %q that match %q only, which %q does not",
+		r.name.Project(), r.origin.Name, r.origin.Filter, r.there)
 }
 
 // detached is a context for what goes on when the request that began it has ended.

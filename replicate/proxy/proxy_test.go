@@ -19,11 +19,12 @@ import (
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate/proxy"
+	"github.com/berth-registry/berth/storage"
 )
 
 func TestPull_everybodyAtOnceFetchesOnce(t *testing.T) {
 	u := newUpstream(t)
-	pushed := u.push("team/app", "v1", 512<<10, 100<<10, 0)
+	pushed := u.push("team/app", "v1", 128<<10, 0)
 	g := newGateway(t, u, setup{})
 
 	g.pullAll(200, "cache/team/app", "v1", pushed)
@@ -46,7 +47,7 @@ func TestPull_everybodyAtOnceFetchesOnce(t *testing.T) {
 func TestPull_aTagFollowsUpstream(t *testing.T) {
 	u := newUpstream(t)
 	first := u.push("team/app", "v1", 1000)
-	g := newGateway(t, u, setup{options: impatient})
+	g := newGateway(t, u, setup{options: persistent})
 	require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", first))
 	second := u.push("team/app", "v1", 2000)
 	require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", second))
@@ -77,7 +78,7 @@ func TestPull_aTagThatIsGoneThere(t *testing.T) {
 	for _, serve := range []bool{false, true} {
 		u := newUpstream(t)
 		pushed := u.push("team/app", "v1", 1000)
-		g := newGateway(t, u, setup{options: impatient, origin: func(o *proxy.Origin) { o.ServeGone = serve }})
+		g := newGateway(t, u, setup{options: persistent, origin: func(o *proxy.Origin) { o.ServeGone = serve }})
 		require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed))
 		request, err := http.NewRequest(http.MethodDelete, u.direct+"team/app/manifests/"+pushed.digest.String(), nil)
 		require.NoError(t, err)
@@ -185,42 +186,43 @@ func TestPull_bandwidthIsBound(t *testing.T) {
 func TestEvicting_deletesWhatWasPulledTheLongestAgo(t *testing.T) {
 	u := newUpstream(t)
 	g := newGateway(t, u, setup{})
-	var registryID int64
+	var images []image
+	for i := range 5 {
+		pushed := u.push("app", fmt.Sprint("v", i), 19_000)
+		require.NoError(t, g.pull(t.Context(), "cache/app", fmt.Sprint("v", i), pushed))
+		for _, blob := range pushed.blobs() {
+			g.kept("cache/app", blob)
+		}
+		images = append(images, pushed)
+	}
+	pulledAt := []int{3, 0, 4, 1, 2}
+	old := time.Now().Add(48 * time.Hour) // after what was counted of the pulls
 	require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
-		far, err := tx.CreateRemoteRegistry(ctx, metadata.RemoteRegistry{Name: "far", URL: u.gate.URL, Kind: "docker-registry", Status: "healthy"})
-		if err != nil {
-			return err
-		}
-		registryID = far.ID
-		full, err := tx.CreateProject(ctx, metadata.Project{Name: "full", RegistryID: registryID})
-		if err != nil {
-			return err
-		}
 		if err := proxy.ScheduleEviction(ctx, tx); err != nil {
 			return err
 		}
-		return tx.SetLimit(ctx, full.ID, 100_000)
-	}))
-	// Five images of 19 KB, kept as the cache keeps them, and pulled one after another.
-	var images []oci.Digest
-	old := time.Now().Add(-48 * time.Hour)
-	for i := range 5 {
-		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":2},"layers":[{"mediaType":"application/example","digest":%q,"size":19000}]}`,
-			oci.MediaTypeImageManifest, oci.SHA256.FromString("{}"), oci.SHA256.FromString(fmt.Sprint(i)))
-		images = append(images, oci.SHA256.FromBytes(manifest))
-		require.NoError(t, g.registry.KeepManifest(t.Context(), event.Actor{}, "full/app", fmt.Sprint("v", i), metadata.Manifest{
-			Digest: images[i], MediaType: oci.MediaTypeImageManifest, Payload: manifest, Size: int64(len(manifest)),
-		}))
-	}
-	pulledAt := []int{3, 0, 4, 1, 2}
-	require.NoError(t, g.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+		project, err := tx.Project(ctx, "cache")
+		if err != nil {
+			return err
+		}
 		for i, hours := range pulledAt {
-			if err := tx.AddPulls(ctx, []metadata.Pulls{{Repository: "full/app", Digest: images[i], Count: 1, LastAt: old.Add(time.Duration(hours) * time.Hour)}}); err != nil {
+			if err := tx.AddPulls(ctx, []metadata.Pulls{{Repository: "cache/app", Digest: images[i].digest, Count: 1, LastAt: old.Add(time.Duration(hours) * time.Hour)}}); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.SetLimit(ctx, project.ID, 100_000)
 	}))
+	stored := func() (bytes int64) {
+		_, err := g.registry.CollectGarbage(t.Context(), registry.Collect{})
+		require.NoError(t, err)
+		require.NoError(t, g.registry.Sweep(t.Context()))
+		require.NoError(t, g.backend.(storage.Walker).Walk(t.Context(), "", func(o storage.Object) error {
+			bytes += o.Size
+			return nil
+		}))
+		return bytes
+	}
+	require.Greater(t, stored(), int64(5*19_000))
 	run := func(settled time.Duration) string {
 		work := jobs.New(jobs.Options{Store: g.store, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond, Kinds: []jobs.Kind{proxy.Evicting(g.store, g.registry, settled)}})
 		defer work.Close()
@@ -239,16 +241,18 @@ func TestEvicting_deletesWhatWasPulledTheLongestAgo(t *testing.T) {
 	require.Contains(t, run(proxy.DefaultSettled), "came within the last 1h", "what is young stays")
 	has := func() (kept []int) {
 		for i, d := range images {
-			if _, err := g.store.Manifest(t.Context(), "full/app", d); err == nil {
+			if _, err := g.store.Manifest(t.Context(), "cache/app", d.digest); err == nil {
 				kept = append(kept, i)
 			}
 		}
 		return kept
 	}
 	require.Equal(t, []int{0, 1, 2, 3, 4}, has())
-	require.Contains(t, run(time.Nanosecond), "deleted full/app@"+images[1].String())
+	require.Contains(t, run(time.Nanosecond), "deleted cache/app@"+images[1].digest.String())
 	require.Equal(t, []int{0, 2, 4}, has())
 	require.Empty(t, run(time.Nanosecond), "there is room now")
+	require.Less(t, stored(), int64(4*19_000), "the bytes have gone")
+	require.NoError(t, g.pull(t.Context(), "cache/app", "v1", images[1]), "and come again")
 }
 
 func TestPull_tokensOfUpstreamAreKept(t *testing.T) {
@@ -266,7 +270,7 @@ func TestPull_tokensOfUpstreamAreKept(t *testing.T) {
 		}
 		return false
 	}, nil)
-	g := newGateway(t, u, setup{options: impatient})
+	g := newGateway(t, u, setup{options: persistent})
 	for range 3 {
 		require.NoError(t, g.pull(t.Context(), "cache/team/app", "v1", pushed), "%s", g.log)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ func (s *state) slow() {
 // tired reports whether an error is one of those that many requests make worse.
 func tired(err error, status int, answered bool) bool {
 	switch {
-	case err == nil || errors.Is(err, remote.ErrNotFound):
+	case err == nil || errors.Is(err, remote.ErrNotFound) || errors.Is(err, remote.ErrWrong):
 		return false
 	case answered:
 		return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
@@ -92,8 +93,11 @@ func (s *state) limits(origin *Origin) (*rate.Limiter, *semaphore.Weighted) {
 		s.limiter.SetLimit(speed)
 	}
 	connections := origin.Connections
-	if connections <= 0 {
+	switch {
+	case connections == 0:
 		connections = DefaultConnections
+	case connections < 0:
+		connections = math.MaxInt64
 	}
 	if s.turns == nil || s.connections != connections {
 		s.turns, s.connections = semaphore.NewWeighted(connections), connections

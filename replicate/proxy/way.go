@@ -94,7 +94,7 @@ func (w *way) transfer(ctx context.Context) error {
 		size = f.size // as another gateway was told
 	}
 	if f.spool != nil && size != f.size {
-		return fmt.Errorf("%w: registry %q tells of %d bytes, where it told of %d before", errWrong, r.origin.Name, size, f.size)
+		return fmt.Errorf("%w: registry %q tells of %d bytes, where it told of %d before", remote.ErrWrong, r.origin.Name, size, f.size)
 	}
 	if err := w.begin(size); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (w *way) travel(ctx context.Context, size int64) error {
 		if err == nil {
 			break
 		}
-		if errors.Is(err, errWrong) || errors.Is(err, errNoRoom) {
+		if errors.Is(err, remote.ErrWrong) || errors.Is(err, errNoRoom) {
 			return err
 		}
 		if w.offset > before {
@@ -211,16 +211,13 @@ func (w *way) travel(ctx context.Context, size int64) error {
 // compare reports whether what has come has the digest that was asked for.
 func (w *way) compare() error {
 	if actual := oci.SumDigest(w.fetch.digest.Algorithm(), w.hash); actual != w.fetch.digest {
-		return fmt.Errorf("%w: registry %q sent %d bytes with the digest %s for blob %s", errWrong, w.fetch.repository.origin.Name, w.offset, actual, w.fetch.digest)
+		return fmt.Errorf("%w: registry %q sent %d bytes with the digest %s for blob %s", remote.ErrWrong, w.fetch.repository.origin.Name, w.offset, actual, w.fetch.digest)
 	}
 	return nil
 }
 
-// errWrong says that the registry elsewhere sent something else, errNoRoom that this gateway cannot take it.
-var (
-	errWrong  = errors.New("not what was asked for")
-	errNoRoom = errors.New("no room for blobs on their way")
-)
+// errNoRoom says that this gateway cannot take a blob.
+var errNoRoom = errors.New("no room for blobs on their way")
 
 // pass reads what the connection brings. Nil says that it was all.
 func (w *way) pass(ctx context.Context, buffer []byte, size int64) error {
@@ -230,7 +227,7 @@ func (w *way) pass(ctx context.Context, buffer []byte, size int64) error {
 		n, err := w.content.Read(buffer)
 		w.watch.Stop()
 		if size >= 0 && w.offset+int64(n) > size {
-			return fmt.Errorf("%w: registry %q sent more than the %d bytes that it told of", errWrong, w.fetch.repository.origin.Name, size)
+			return fmt.Errorf("%w: registry %q sent more than the %d bytes that it told of", remote.ErrWrong, w.fetch.repository.origin.Name, size)
 		}
 		if n > 0 {
 			if _, err := w.Write(buffer[:n]); err != nil {

@@ -26,6 +26,9 @@ import (
 // ErrNotFound says that the registry does not have what was asked for.
 var ErrNotFound = errors.New("not found in the remote registry")
 
+// ErrWrong says that the registry sent something that cannot be what was asked for.
+var ErrWrong = errors.New("not what was asked for")
+
 // Options are how a registry is reached.
 type Options struct {
 	// URL is its address, such as https://registry.example.com; http is for registries on trusted networks.
@@ -176,10 +179,10 @@ func (r *Registry) Manifest(ctx context.Context, repository, reference string) (
 		return Manifest{}, refused(act, err)
 	}
 	if len(payload) > oci.MaxManifestSize {
-		return Manifest{}, fmt.Errorf("%s: longer than %d bytes", act, oci.MaxManifestSize)
+		return Manifest{}, fmt.Errorf("%s: %w: longer than %d bytes", act, ErrWrong, oci.MaxManifestSize)
 	}
 	if actual := descriptor.Digest.Algorithm().FromBytes(payload); actual != descriptor.Digest {
-		return Manifest{}, fmt.Errorf("%s: the registry sent %s", act, actual)
+		return Manifest{}, fmt.Errorf("%s: %w: the registry sent %s", act, ErrWrong, actual)
 	}
 	return Manifest{MediaType: descriptor.MediaType, Digest: descriptor.Digest, Payload: payload}, nil
 }

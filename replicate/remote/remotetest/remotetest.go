@@ -87,6 +87,9 @@ wait $server
 rm -rf "$1"`
 
 var shared = sync.OnceValues(func() (*instance, error) {
+	if _, err := exec.LookPath("registry"); err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
