@@ -103,7 +103,7 @@ func (r Reader) CountAccessTokens(ctx context.Context, userID int64, kind string
 
 // accessTokenListing is the listing of a user's tokens.
 var accessTokenListing = listing[AccessToken]{
-	name: "list access tokens", columns: accessTokenColumns, from: "access_tokens", order: "name, id", scan: scanAccessToken,
+	name: "list access tokens", columns: accessTokenColumns, from: "access_tokens", key: "id", order: "name, id", scan: scanAccessToken,
 	fields: map[string]field{
 		"id":            {"id", numberField},
 		"name":          {"name", textField},

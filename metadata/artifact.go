@@ -60,7 +60,7 @@ var (
 			JOIN manifests m ON m.id = t.manifest_id JOIN artifacts a ON a.id = m.id
 		WHERE r.name = $1 AND t.name = $2`)
 	artifactsOfProject = define("artifacts of project", `
-		SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'artifacts of project' AND owner = $1`)
+		SELECT part / 16, CAST(SUM(entries) AS BIGINT) FROM list_counts WHERE list = 'artifacts of project' AND owner = $1 GROUP BY 1 ORDER BY 1`)
 	unreadArtifacts = define("unread artifacts", `
 		SELECT a.id, r.name, a.repository_id, m.media_type, m.digest, m.payload
 		FROM artifacts a JOIN manifests m ON m.id = a.id JOIN repositories r ON r.id = a.repository_id
@@ -169,10 +169,13 @@ var (
 	projectArtifacts    = artifactListing(`m.repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`)
 )
 
+// artifactsWidth is how many ids have counts of their own among the artifacts of a project.
+const artifactsWidth = 16_384
+
 // ListArtifacts returns a page of the artifacts, the newest first, and how many there are. The error wraps [ErrQuery] when they
 // cannot be filtered like that.
 func (r Reader) ListArtifacts(ctx context.Context, c Collection, q Query) ([]Artifact, int64, error) {
-	list, where, arg, whole := projectArtifacts, "a.project_id = $1", c.ProjectID, stated(artifactsOfProject, c.ProjectID)
+	list, where, arg, whole := projectArtifacts, "a.project_id = $1", c.ProjectID, keptWide(artifactsOfProject, artifactsWidth, c.ProjectID)
 	if c.RepositoryID != 0 {
 		list, where, arg, whole = repositoryArtifacts, "a.repository_id = $1", c.RepositoryID, kept("artifacts", c.RepositoryID)
 	}

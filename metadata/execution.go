@@ -71,7 +71,7 @@ var (
 			SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT $3 OFFSET $4)`)
 
 	executionListing = &listing[Execution]{
-		name: "executions", columns: executionColumns, from: "executions", order: "id DESC", scan: scanExecution,
+		name: "executions", columns: executionColumns, from: "executions", key: "id", order: "id DESC", scan: scanExecution,
 		fields: map[string]field{
 			"id": {"id", numberField}, "kind": {"kind", textField}, "vendor_type": {"kind", textField}, "subject_id": {"subject_id", numberField}, "status": {"status", textField},
 			"job_status": {"status", textField}, "trigger": {"cause", textField}, "creation_time": {"created_at", momentField}, "update_time": {"updated_at", momentField},
@@ -93,9 +93,9 @@ func (r Reader) Execution(ctx context.Context, id int64) (Execution, error) {
 // on all pages.
 func (r Reader) Executions(ctx context.Context, kind string, q Query) ([]Execution, int64, error) {
 	if kind == "" {
-		return executionListing.list(ctx, r, q, nil, "")
+		return executionListing.list(ctx, r, q, kept("executions", 0), "")
 	}
-	return executionListing.list(ctx, r, q, nil, "kind = $1", kind)
+	return executionListing.list(ctx, r, q, kept("executions of "+kind, 0), "kind = $1", kind)
 }
 
 // CreateExecution adds an execution without tasks and returns the row. It returns [ErrExists] while another one holds its key.

@@ -14,12 +14,15 @@ const FilteredTotal = 1_000
 // partWidth is how many ids have one count: passing over the rows before a page costs at most as many, and one count for each part.
 const partWidth = 1024
 
-// listPart is the count of the rows of a list whose ids are in a range.
-type listPart struct{ part, entries int64 }
+// listPart is the count of the rows of a list whose ids, divided by the width, are the part.
+type listPart struct{ part, entries, width int64 }
 
 var listParts = define("counts of list", `SELECT part, entries FROM list_counts WHERE list = $1 AND owner = $2 ORDER BY part`)
 
-func scanListPart(r row, p *listPart) error { return r.Scan(&p.part, &p.entries) }
+func scanListPart(r row, p *listPart) error {
+	p.width = partWidth
+	return r.Scan(&p.part, &p.entries)
+}
 
 // length tells how many rows a listing has without conditions, and of which ids they are where it is known.
 type length func(ctx context.Context, r Reader) (total int64, parts []listPart, err error)
@@ -38,6 +41,17 @@ func entriesOf(parts []listPart) (total int64) {
 		total += p.entries
 	}
 	return total
+}
+
+// keptWide is kept for lists with counts of wide ranges.
+func keptWide(s *statement, width int64, args ...any) length {
+	return func(ctx context.Context, r Reader) (total int64, parts []listPart, err error) {
+		parts, err = all(ctx, r, s, scanListPart, args...)
+		for i := range parts {
+			parts[i].width = width
+		}
+		return entriesOf(parts), parts, err
+	}
 }
 
 // stated is the length that a statement returns.
@@ -63,6 +77,9 @@ func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, 
 	if err != nil {
 		return nil, 0, err
 	}
+	if q.Offset > 0 && q.Offset >= total && len(q.After) == 0 {
+		return nil, total, nil
+	}
 	condition, args, err := l.where(Query{}, where, args)
 	if err != nil {
 		return nil, 0, err
@@ -83,24 +100,32 @@ func (l *listing[T]) some(ctx context.Context, r Reader, q Query, where string, 
 	return l.page(ctx, r, q, condition, args)
 }
 
-// narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts. It tells
-// how many rows there are at least, where they are so many that they were not looked up one by one.
-func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, int64, error) {
-	q, found, many, err := l.find(ctx, r, q, where, args)
+// foundByPart is what the index of parts has found.
+type foundByPart struct {
+	// only tells that the query asks for nothing else; full that there may be more than these rows.
+	only, full bool
+	rows       int64
+	// keys encode those of the rows, "" where they were not looked for or are too many.
+	keys string
+}
+
+// narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts.
+func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, foundByPart, error) {
+	q, found, err := l.find(ctx, r, q, where, args)
 	if err != nil {
-		return "", nil, 0, err
+		return "", nil, found, err
 	}
 	condition, args, err := l.where(q, where, args)
-	if err != nil || found == "" {
-		return condition, args, many, err
+	if err != nil || found.keys == "" {
+		return condition, args, found, err
 	}
-	args = append(args, found)
-	return and(condition, l.key+" {any id of}$"+strconv.Itoa(len(args))+"{these ids}"), args, 0, nil
+	args = append(args, found.keys)
+	return and(condition, l.key+" {any id of}$"+strconv.Itoa(len(args))+"{these ids}"), args, found, nil
 }
 
 // filtered is the page and the number of rows that the conditions leave.
 func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where string, args []any) ([]T, int64, error) {
-	condition, args, many, err := l.narrow(ctx, r, q, where, args)
+	condition, args, by, err := l.narrow(ctx, r, q, where, args)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,8 +136,11 @@ func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where stri
 	if q.Limit < 0 && q.Offset == 0 {
 		return rows, int64(len(rows)), nil
 	}
-	if many > 0 {
-		return rows, atLeast(many, many, q.Offset, q.Limit, int64(len(rows))), nil
+	switch {
+	case by.only && by.full:
+		return rows, atLeast(by.rows, by.rows, q.Offset, q.Limit, int64(len(rows))), nil
+	case by.only:
+		return rows, by.rows, nil
 	}
 	counted, err := allOf(ctx, r, l.name+" count", "SELECT COUNT(*) FROM (SELECT 1 FROM "+l.from+condition+" LIMIT $"+strconv.Itoa(len(args)+1)+") AS counted",
 		value[int64], append(args, FilteredTotal)...)
@@ -150,9 +178,9 @@ func (l *listing[T]) seek(parts []listPart, q Query, condition string, args []an
 	before := int64(0)
 	for _, p := range parts {
 		if q.Offset < before+p.entries {
-			bound := p.part * partWidth
+			bound := p.part * p.width
 			if descending {
-				bound += partWidth - 1
+				bound += p.width - 1
 			}
 			args = append(args, bound)
 			return and(condition, l.key+comparison+strconv.Itoa(len(args))), args, q.Offset - before
@@ -188,9 +216,8 @@ const (
 	maxFound = FilteredTotal
 )
 
-// find looks the first condition on a part of a text up in the index of parts. It returns the query without it, and the keys; or, where
-// they are too many and nothing else is asked for, how many rows there are at least.
-func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (without Query, keys string, many int64, err error) {
+// find looks the first condition on a part of a text up in the index of parts. It returns the query without it where that has found all.
+func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (Query, foundByPart, error) {
 	for i, c := range q.Conditions {
 		by, indexed := l.parted[c.Field]
 		if !indexed || c.Comparison != Contains || len(c.Values) != 1 {
@@ -198,37 +225,35 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 		}
 		text, ok := l.fields[c.Field].convert(c.Values[0])
 		if !ok || len([]rune(text.(string))) < partLength {
-			return q, "", 0, nil
+			return q, foundByPart{}, nil
 		}
 		query, more, err := l.keysByPart(by, c, text.(string), where, args)
 		if err != nil {
-			return q, "", 0, err
+			return q, foundByPart{}, err
 		}
-		found, err := allOf(ctx, r, l.name+" by part", query+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], more...)
+		keys, err := allOf(ctx, r, l.name+" by part", query+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], more...)
 		if err != nil {
-			return q, "", 0, err
+			return q, foundByPart{}, err
 		}
-		full := len(found) > maxFound
-		slices.Sort(found)
-		found = slices.Compact(found)
-		if full {
-			if len(q.Conditions) == 1 {
-				many = min(int64(len(found)), maxFound)
-			}
-			return q, "", many, nil
+		found := foundByPart{only: len(q.Conditions) == 1, full: len(keys) > maxFound}
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		found.rows = min(int64(len(keys)), maxFound)
+		if found.full {
+			return q, found, nil
 		}
-		list, err := idList(found)
+		found.keys, err = idList(keys)
 		q.Conditions = slices.Delete(slices.Clone(q.Conditions), i, i+1)
-		return q, list, 0, err
+		return q, found, err
 	}
-	return q, "", 0, nil
+	return q, foundByPart{}, nil
 }
 
 // keysByPart is the query of the keys of rows that have the part of a text.
 func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args []any) (string, []any, error) {
 	f := l.fields[c.Field]
 	if by.keys == "" {
-		query := "SELECT " + l.key + " FROM " + by.names + " WHERE " + f.expression + " {contains}$" + strconv.Itoa(len(args)+1) + "{contained}"
+		query := "SELECT " + strings.TrimSuffix(l.key, "id") + "rowid FROM " + by.names + " WHERE " + f.expression + " {contains}$" + strconv.Itoa(len(args)+1) + "{contained}"
 		if where != "" {
 			query += " AND (" + where + ")"
 		}

@@ -131,7 +131,7 @@ const (
 	// projectVisible is the condition that the project p is in the view of the user $1 and the projects $2.
 	projectVisible = `p.public OR p.id IN (` + projectsGiven + `)`
 	// projectsGiven are the projects that are in the view because of who looks.
-	projectsGiven = `SELECT project_id FROM user_roles WHERE user_id = $1 UNION SELECT id FROM projects WHERE name IN (SELECT value FROM {texts}($2{json}))`
+	projectsGiven = `SELECT project_id FROM user_roles WHERE user_id = $1 UNION SELECT id FROM projects WHERE name {any of}$2{these}`
 	// publicCount is the kept count of what is public.
 	publicCount = `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE owner = 0 AND list = `
 )

@@ -51,7 +51,7 @@ func scanRemoteRegistry(r row, v *RemoteRegistry) error {
 }
 
 var remoteRegistryListing = &listing[RemoteRegistry]{
-	name: "list registries", columns: remoteRegistryColumns, from: "registries", order: "name, id", scan: scanRemoteRegistry,
+	name: "list registries", columns: remoteRegistryColumns, from: "registries", key: "id", order: "name, id", scan: scanRemoteRegistry,
 	fields: map[string]field{
 		"id": {"id", numberField}, "name": {"name", textField}, "url": {"url", textField}, "type": {"kind", textField}, "status": {"status", textField},
 		"description": {"description", textField}, "insecure": {"insecure", switchField},

@@ -80,7 +80,7 @@ func scanReplicationPolicy(r row, v *ReplicationPolicy) error {
 }
 
 var replicationPolicyListing = &listing[ReplicationPolicy]{
-	name: "list replication policies", columns: replicationPolicyColumns, from: "replication_policies", order: "name, id", scan: scanReplicationPolicy,
+	name: "list replication policies", columns: replicationPolicyColumns, from: "replication_policies", key: "id", order: "name, id", scan: scanReplicationPolicy,
 	fields: map[string]field{
 		"id": {"id", numberField}, "name": {"name", textField}, "description": {"description", textField}, "enabled": {"enabled", switchField},
 		"src_registry_id": {"COALESCE(source_id, 0)", numberField}, "dest_registry_id": {"COALESCE(destination_id, 0)", numberField},
@@ -153,7 +153,7 @@ var (
 )
 
 var taskListing = &listing[Task]{
-	name: "list tasks", columns: taskColumns, from: "tasks", order: "id", scan: scanTask,
+	name: "list tasks", columns: taskColumns, from: "tasks", key: "id", order: "id", scan: scanTask,
 	fields: map[string]field{
 		"id": {"id", numberField}, "status": {"status", textField}, "parameters": {"parameters", textField},
 		"start_time": {"started_at", momentField}, "creation_time": {"created_at", momentField},

@@ -162,14 +162,21 @@ var repositoriesInView = define("repositories in view", `
 const (
 	// repositoryVisible is the condition that a repository is in the view of the user $1 and the projects $2.
 	repositoryVisible = `r.project_id IN (SELECT id FROM projects WHERE public UNION ` + projectsGiven + `)`
+	// repositoryInView is the same in a form that keeps the database from beginning with the projects: it looks at those of the rows.
+	repositoryInView = `(SELECT p.public OR p.id IN (` + projectsGiven + `) FROM projects p WHERE p.id = r.project_id)`
 	// wideView is how many repositories are too many to be fetched and sorted for a page: they are found soon on a walk over all.
 	wideView = 5_000
 )
 
-// visible is the condition on repositories of a view with so many of them.
-func visible(repositories int64) string {
-	if repositories > wideView {
-		return "(" + repositoryVisible + ") IS TRUE" // keeps the database from beginning with the projects
+// repositoriesInView returns the counts of the visible repositories.
+func (r Reader) repositoriesInView(ctx context.Context, v Visibility) ([]listPart, error) {
+	return all(ctx, r, repositoriesInView, scanListPart, v.UserID, v.names())
+}
+
+// visible is the condition on the repositories of a view with such counts.
+func visible(parts []listPart) string {
+	if entriesOf(parts) > wideView {
+		return repositoryInView
 	}
 	return repositoryVisible
 }
@@ -181,11 +188,11 @@ func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID in
 	case projectID != 0:
 		return repositoryListing.list(ctx, r, q, kept("repositories", projectID), "r.project_id = $1", projectID)
 	case !v.All:
-		parts, err := all(ctx, r, repositoriesInView, scanListPart, v.UserID, v.names())
+		parts, err := r.repositoriesInView(ctx, v)
 		if err != nil {
 			return nil, 0, err
 		}
-		return repositoryListing.list(ctx, r, q, known(parts), visible(entriesOf(parts)), v.UserID, v.names())
+		return repositoryListing.list(ctx, r, q, known(parts), visible(parts), v.UserID, v.names())
 	}
 	return repositoryListing.list(ctx, r, q, kept("repositories", 0), "")
 }

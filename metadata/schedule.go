@@ -40,7 +40,7 @@ var (
 )
 
 var scheduleListing = &listing[Schedule]{
-	name: "schedules", columns: scheduleColumns, from: "schedules", order: "id", scan: scanSchedule,
+	name: "schedules", columns: scheduleColumns, from: "schedules", key: "id", order: "id", scan: scanSchedule,
 	fields: map[string]field{
 		"id": {"id", numberField}, "vendor_type": {"kind", textField}, "vendor_id": {"subject_id", numberField}, "cron": {"cron", textField},
 		"update_time": {"updated_at", momentField},

@@ -32,5 +32,9 @@ func (r Reader) SearchRepositories(ctx context.Context, v Visibility, text strin
 	if v.All {
 		return searchListing.some(ctx, r, q, "")
 	}
-	return searchListing.some(ctx, r, q, repositoryVisible, v.UserID, v.names())
+	parts, err := r.repositoriesInView(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	return searchListing.some(ctx, r, q, visible(parts), v.UserID, v.names())
 }

@@ -98,7 +98,7 @@ var (
 		SELECT a.task_id, a.status, a.body, a.duration_us FROM tasks t JOIN webhook_answers a ON a.task_id = t.id WHERE t.execution_id = $1`)
 
 	webhookListing = &listing[WebhookPolicy]{
-		name: "webhooks", columns: webhookColumns, from: "webhook_policies", order: "id", scan: scanWebhook,
+		name: "webhooks", columns: webhookColumns, from: "webhook_policies", key: "id", order: "id", scan: scanWebhook,
 		fields: map[string]field{
 			"id": {"id", numberField}, "name": {"name", textField}, "enabled": {"enabled", switchField}, "creator": {"creator", textField},
 			"creation_time": {"created_at", momentField}, "update_time": {"updated_at", momentField},

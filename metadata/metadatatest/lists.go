@@ -28,6 +28,8 @@ func (f fixture) recountLists(t *testing.T) {
 		`SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3`,
 		`SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3`,
 		`SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3`,
+		`SELECT 'executions', 0, id / 1024, COUNT(*) FROM executions GROUP BY 3`,
+		`SELECT 'executions of ' || kind, 0, id / 1024, COUNT(*) FROM executions GROUP BY 1, 3`,
 		`SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3`,
 	} {
 		var wrong int
@@ -50,6 +52,7 @@ func (f fixture) recountLists(t *testing.T) {
 		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list NOT IN ('artifacts of project', 'stored bytes', 'used bytes')
 			OR list = 'users' AND entries <> (SELECT COUNT(*) FROM users WHERE deleted_at IS NULL AND id / 1024 = part)
 			OR list = 'members' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND id / 1024 = part)
+			OR list = 'executions' AND entries <> (SELECT COUNT(*) FROM executions WHERE id / 1024 = part)
 			OR list = 'members in role' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND role_id = part)
 			OR list = 'repositories in public' AND entries <> (
 				SELECT COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public AND r.id / 1024 = part)
