@@ -248,7 +248,7 @@ func (b *bench) replicate(from, to *server, pull bool) (cost, error) {
 	if pull {
 		berth, other, side = to, from, "src_registry"
 	}
-	berth.basic = true
+	berth.user = administratorName
 	name := fmt.Sprint("other-", time.Now().UnixNano()) // the database has those of earlier rounds
 	registry, err := berth.create(b, "/registries", map[string]any{"name": name, "type": "docker-registry", "url": other.base})
 	if err != nil {

@@ -78,6 +78,39 @@ SELECT project_id, bucket / 64, SUM(entries), MIN(first_at), MAX(last_at) FROM a
 INSERT INTO audit_resources (resource)
 SELECT DISTINCT e.resource FROM audit_entries e WHERE NOT EXISTS (SELECT 1 FROM audit_resources r WHERE r.resource = e.resource);
 
+INSERT INTO registries (id, name, url, kind, description, login, username, insecure, ca_certificate, status, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects} / 10)
+SELECT 1000 + i, 'registry' || SUBSTR(CAST(10000000 + i AS TEXT), 2), 'http://127.0.0.1:9', 'docker-registry', '', 'none', '', FALSE, '', 'healthy', {now} + i, {now} + i FROM s;
+
+INSERT INTO replication_policies (id, name, description, creator, source_id, namespace, replaced, filters, cause, cron, deletes, overrides, enabled, single, by_chunk,
+    speed, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'policy' || SUBSTR(CAST(10000000 + i AS TEXT), 2), '', 'admin', 1000, '', 0, '[]', 'manual', '', FALSE, FALSE, FALSE, FALSE, FALSE,
+    -1, {now} + i, {now} + i FROM s;
+
+INSERT INTO webhook_policies (id, project_id, name, description, creator, enabled, event_types, targets, base, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, CAST({library} AS BIGINT), 'webhook' || SUBSTR(CAST(10000000 + i AS TEXT), 2), '', 'admin', FALSE, '["PUSH_ARTIFACT"]', '[]', '', {now} + i, {now} + i FROM s;
+
+INSERT INTO executions (id, kind, subject_id, cause, status, message, parameters, actor, created_at, updated_at, started_at, ended_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {artifacts})
+SELECT 1000 + i, CASE WHEN i % 100 = 7 THEN 'GARBAGE_COLLECTION' WHEN i % 2 = 0 THEN 'WEBHOOK' ELSE 'REPLICATION' END,
+    CASE WHEN i % 100 = 7 THEN 0 ELSE 1000 + i / 50 % {projects} END, 'MANUAL', 'Success', '', '{{}}', 'admin', {now} + i, {now} + i, {now} + i, {now} + i FROM s;
+
+INSERT INTO tasks (id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {artifacts})
+SELECT 1000 + i, CASE WHEN i % 2 = 0 THEN 1001 ELSE 1000 + i END, 'REPLICATION_MOVE', CASE WHEN i % 1000 = 7 THEN 'Error' ELSE 'Success' END, '', '{{}}', 1, '', FALSE, {now}, {now} + i, {now} + i, {now} + i, {now} + i FROM s;
+
+INSERT INTO schedules (id, kind, subject_id, cadence, cron, parameters, next_at, created_at, updated_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {projects})
+SELECT 1000 + i, 'REPLICATION', 1000 + i, 'Custom', '0 0 0 1 1 *', '{{}}', 9000000000000000, {now} + i, {now} + i FROM s;
+
+INSERT INTO deletions (id, project_id, repository, digest, media_type, tags, actor, deleted_at, expires_at)
+WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {artifacts})
+SELECT 1000 + i, CAST({library} AS BIGINT), 'library/gone',
+    'sha256:' || SUBSTR('0000000000000000000000000000000000000000000000000000000000000000', 1, 64 - LENGTH(CAST(i AS TEXT))) || i, '', '["v' || i || '"]', 'admin', {now} + i,
+    9000000000000000 FROM s;
+
 -- Counts.
 UPDATE artifacts SET tag_count = c.entries
 FROM (SELECT manifest_id, COUNT(*) AS entries FROM tags GROUP BY 1) AS c WHERE c.manifest_id = artifacts.id AND artifacts.id >= 1000;
@@ -98,7 +131,9 @@ INSERT INTO list_counts SELECT 'public repositories', 0, id / 1024, SUM(reposito
 INSERT INTO list_counts SELECT 'repositories', 0, id / 1024, COUNT(*) FROM repositories GROUP BY 3;
 INSERT INTO list_counts SELECT 'repositories', project_id, id / 1024, COUNT(*) FROM repositories GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'artifacts', repository_id, id / 1024, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3;
-INSERT INTO list_counts SELECT 'artifacts of project', project_id, 0, COUNT(*) FROM artifacts WHERE listed GROUP BY 2;
+INSERT INTO list_counts SELECT 'artifacts of project', project_id, id / 16384 * 16, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'executions', 0, id / 1024, COUNT(*) FROM executions GROUP BY 3;
+INSERT INTO list_counts SELECT 'executions of ' || kind, 0, id / 1024, COUNT(*) FROM executions GROUP BY 1, 3;
 INSERT INTO list_counts SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3;
 INSERT INTO list_counts SELECT 'stored bytes', 0, 0, SUM(size) FROM blobs;

@@ -208,7 +208,7 @@ func (b *bench) collect(db *sql.DB, options berthOptions, h hoard, began int64) 
 		return c, err
 	}
 	defer s.stop()
-	s.basic = true
+	s.user = administratorName
 	cpu, started := s.cpu(), time.Now()
 	if err := s.collectGarbage(b.ctx, h.garbage); err != nil {
 		return c, err

@@ -98,7 +98,7 @@ func (b *bench) comparePages(small, large *server, of census, page listPage) (re
 				size = of.over(100)
 			}
 			began := time.Now()
-			if err := s.read(b.ctx, page.path(size, i), page.anonymous); err != nil {
+			if err := s.read(b.ctx, page.path(size, i), page.by); err != nil {
 				return "", false, err
 			}
 			if i >= warmUp {
@@ -111,11 +111,14 @@ func (b *bench) comparePages(small, large *server, of census, page listPage) (re
 	return reached, after <= slow && (after <= times*before || after <= quick), nil
 }
 
-// read fetches a page by the administrator or by nobody.
-func (s *server) read(ctx context.Context, path string, anonymous bool) error {
+// read fetches a page.
+func (s *server) read(ctx context.Context, path string, by viewer) error {
 	as := *s
-	if anonymous {
-		as.basic, as.token = false, ""
+	switch by {
+	case nobody:
+		as.user, as.token = "", ""
+	case reader:
+		as.user = readerName
 	}
 	_, err := as.do(ctx, http.MethodGet, path, nil, 0, nil, http.StatusOK)
 	return err
@@ -154,6 +157,9 @@ func (b *bench) filled(options berthOptions, driver, source string, of census) (
 		return nil, err
 	}
 	_, err = first.seed(b.ctx, "base")
+	if err == nil {
+		err = first.addReader(b.ctx)
+	}
 	first.stop()
 	if err != nil {
 		return nil, err
@@ -166,8 +172,30 @@ func (b *bench) filled(options berthOptions, driver, source string, of census) (
 	if err != nil {
 		return nil, err
 	}
-	s.basic = true
+	s.user = administratorName
 	return s, nil
+}
+
+// The people who ask for pages; both have the same password.
+const (
+	administratorName = "admin"
+	readerName        = "reader"
+)
+
+// addReader adds the user of that name and makes them a guest of the project library.
+func (s *server) addReader(ctx context.Context) error {
+	as := *s
+	as.user = administratorName
+	for _, call := range [][2]string{
+		{"/api/v2.0/users", `{"username":"reader","email":"reader@example.org","realname":"Reader","password":"` + password + `"}`},
+		{"/api/v2.0/projects/library/members", `{"role_id":3,"member_user":{"username":"reader"}}`},
+	} {
+		header := http.Header{"Content-Type": {"application/json"}}
+		if _, err := as.do(ctx, http.MethodPost, call[0], strings.NewReader(call[1]), int64(len(call[1])), header, http.StatusCreated); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 //go:embed fill.sql

@@ -36,8 +36,8 @@ type server struct {
 	cmd   *exec.Cmd
 	base  string // URL without a trailing slash
 	token string
-	// basic sends the administrator's name and password instead of the token, as the API wants.
-	basic  bool
+	// user, where it is set, is whose name and password are sent instead of the token, as the API wants.
+	user   string
 	client *http.Client
 	log    string
 	// dir is where the process keeps what it stores.
@@ -403,8 +403,8 @@ func (s *server) do(ctx context.Context, method, path string, body io.Reader, le
 	}
 	maps.Copy(request.Header, header)
 	switch {
-	case s.basic:
-		request.SetBasicAuth("admin", password)
+	case s.user != "":
+		request.SetBasicAuth(s.user, password)
 	case s.token != "":
 		request.Header.Set("Authorization", "Bearer "+s.token)
 	}
