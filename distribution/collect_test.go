@@ -36,7 +36,9 @@ const (
 	// raceTombstones is how long deleted bytes stay there: longer than a gateway goes on with what another one has changed.
 	raceTombstones = 5 * time.Second
 	racePushers    = 3
-	raceLayers     = 24
+	// racePushes is how many images each pusher pushes at least, however slow the machine.
+	racePushes = 5
+	raceLayers = 24
 )
 
 // race is two gateways on one PostgreSQL and one bucket.
@@ -49,6 +51,9 @@ type race struct {
 
 	mu           sync.Mutex
 	acknowledged map[string]raceImage
+	// changed tells of another acknowledged image, or that no more will come.
+	changed *sync.Cond
+	ended   bool
 
 	pushed, again, deleted, verified, freed atomic.Int64
 }
@@ -76,21 +81,24 @@ func TestCollection_racesWithPushes(t *testing.T) {
 	}
 	r := newRace(t)
 	ctx, stop := context.WithCancel(t.Context())
-	var collectors, clients sync.WaitGroup
-	for _, gateway := range r.gateways {
-		collectors.Go(func() { r.collect(ctx, gateway.registry) })
-	}
+	var collectors, pushers, pullers sync.WaitGroup
 	end := time.Now().Add(duration)
+	for _, gateway := range r.gateways {
+		collectors.Go(func() { r.collect(ctx, gateway.registry, end) })
+	}
 	for worker := range racePushers * len(r.gateways) {
-		clients.Go(func() { r.push(worker, end) })
+		pushers.Go(func() { r.push(worker, end) })
 	}
-	for range 2 {
-		clients.Go(func() { r.verify(end) })
+	for puller := range 2 {
+		pullers.Go(func() { r.verify(puller) })
 	}
-	clients.Wait()
+	pushers.Wait()
 	r.mu.Lock()
 	left := r.acknowledged
+	r.ended = true
 	r.mu.Unlock()
+	r.changed.Broadcast()
+	pullers.Wait()
 	require.NotEmpty(t, left)
 	for key, image := range left {
 		r.pull(r.gateways[0], image)
@@ -124,6 +132,7 @@ func newRace(t *testing.T) *race {
 	}))
 	bucket := s3server.StartVersityGW(t)
 	r := &race{t: t, store: store, acknowledged: map[string]raceImage{}}
+	r.changed = sync.NewCond(&r.mu)
 	for range 2 {
 		backend, err := s3.New(s3.Config{
 			Endpoint: bucket.Endpoint, Bucket: s3server.Bucket, Region: s3server.Region,
@@ -146,9 +155,15 @@ func newRace(t *testing.T) *race {
 	return r
 }
 
-// collect collects without delay until the context ends, and looks for bytes without a name as well.
-func (r *race) collect(ctx context.Context, content *registry.Registry) {
+// collect collects without delay until the context ends, and looks for bytes without a name as well. After the end of the race it
+// waits for the pushers: on a slow machine they might never have all layers of an image there at once.
+func (r *race) collect(ctx context.Context, content *registry.Registry, end time.Time) {
 	for ctx.Err() == nil {
+		r.mu.Lock()
+		for time.Now().After(end) && !r.ended {
+			r.changed.Wait()
+		}
+		r.mu.Unlock()
 		done, err := content.CollectGarbage(ctx, registry.Collect{})
 		if ctx.Err() == nil && err != nil {
 			r.t.Errorf("collect: %v", err)
@@ -166,7 +181,7 @@ func (r *race) collect(ctx context.Context, content *registry.Registry) {
 func (r *race) push(worker int, end time.Time) {
 	random := rand.New(rand.NewPCG(uint64(worker), 0))
 	var kept []string
-	for round := 0; time.Now().Before(end) && !r.t.Failed(); round++ {
+	for round := 0; (round < racePushes || time.Now().Before(end)) && !r.t.Failed(); round++ {
 		key := fmt.Sprintf("t%d-%d", worker, round)
 		image := raceImage{repository: fmt.Sprintf("library/r%d", random.IntN(4))}
 		for _, i := range random.Perm(raceLayers)[:1+random.IntN(3)] {
@@ -176,6 +191,7 @@ func (r *race) push(worker int, end time.Time) {
 		r.mu.Lock()
 		r.acknowledged[key] = image
 		r.mu.Unlock()
+		r.changed.Broadcast()
 		r.pushed.Add(1)
 		if kept = append(kept, key); len(kept) > random.IntN(3) {
 			r.mu.Lock()
@@ -256,19 +272,23 @@ func (r *race) delete(gateway raceGateway, key string, image raceImage) {
 }
 
 // verify pulls images whole that are acknowledged, and counts those that nobody has begun to delete meanwhile.
-func (r *race) verify(end time.Time) {
-	random := rand.New(rand.NewPCG(4711, uint64(end.UnixNano())))
-	for time.Now().Before(end) && !r.t.Failed() {
+func (r *race) verify(puller int) {
+	random := rand.New(rand.NewPCG(4711, uint64(puller)))
+	for !r.t.Failed() {
 		r.mu.Lock()
+		for len(r.acknowledged) == 0 && !r.ended {
+			r.changed.Wait()
+		}
+		if r.ended {
+			r.mu.Unlock()
+			return
+		}
 		var key string
 		var image raceImage
 		for key, image = range r.acknowledged {
 			break
 		}
 		r.mu.Unlock()
-		if key == "" {
-			continue
-		}
 		wrong := r.whole(r.any(random), image)
 		r.mu.Lock()
 		_, still := r.acknowledged[key]
