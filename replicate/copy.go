@@ -97,6 +97,13 @@ type movement struct {
 	err        error
 }
 
+const (
+	// blobsAtOnce is how many blobs of one manifest are looked after at once: a manifest can name tens of thousands.
+	blobsAtOnce = 16
+	// maxManifests bounds what belongs to one artifact: an index of indexes can name any number.
+	maxManifests = 20_000
+)
+
 // burst is the most that the limit lets through at once, in bytes: enough for any buffer that is read into.
 const burst = 1 << 20
 
@@ -187,7 +194,9 @@ func (a *artifactCopy) tree(ctx context.Context, manifest *remote.Manifest) erro
 	if a.visited[manifest.Digest] {
 		return nil
 	}
-	a.visited[manifest.Digest] = true
+	if a.visited[manifest.Digest] = true; len(a.visited) > maxManifests {
+		return fmt.Errorf("more than %d manifests belong to the artifact", maxManifests)
+	}
 	there, err := a.options.Destination.Resolve(ctx, a.to, manifest.Digest.String())
 	if err == nil && there == manifest.Digest {
 		a.logf("manifest %s: present", manifest.Digest)
@@ -201,6 +210,7 @@ func (a *artifactCopy) tree(ctx context.Context, manifest *remote.Manifest) erro
 		return fmt.Errorf("manifest %s: %w", manifest.Digest, err)
 	}
 	blobs, transferCtx := errgroup.WithContext(ctx)
+	blobs.SetLimit(blobsAtOnce)
 	for _, reference := range parsed.References {
 		switch {
 		case reference.Foreign():

@@ -189,6 +189,50 @@ func TestCopy_movesEachBlobOnce(t *testing.T) {
 	}
 }
 
+// hostile is a registry that has a manifest which is none.
+type hostile struct {
+	replicate.Source
+	mediaType, payload string
+}
+
+// Manifest returns it.
+func (h hostile) Manifest(context.Context, string, string) (remote.Manifest, error) {
+	return remote.Manifest{MediaType: h.mediaType, Digest: oci.SHA256.FromString(h.payload), Payload: []byte(h.payload)}, nil
+}
+
+// ReadBlob returns something else, without an end.
+func (h hostile) ReadBlob(context.Context, string, oci.Digest, int64) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("other content"), endless{})), nil
+}
+
+// Referrers has none.
+func (h hostile) Referrers(context.Context, string, oci.Digest) ([]oci.Descriptor, error) {
+	return nil, nil
+}
+
+type endless struct{}
+
+// Read reads on.
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestCopy_hostileSource(t *testing.T) {
+	to := start(t)
+	for name, h := range map[string]hostile{
+		"no JSON":            {nil, oci.MediaTypeImageManifest, "<html>"},
+		"half of a manifest": {nil, oci.MediaTypeImageManifest, `{"schemaVersion":2,"config":`},
+		"another media type": {nil, "text/html", `{"schemaVersion":2}`},
+		"nothing":            {nil, oci.MediaTypeImageManifest, ""},
+		"no digests":         {nil, oci.MediaTypeImageManifest, `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"../../etc","size":1},"layers":[]}`},
+		"negative sizes":     {nil, oci.MediaTypeImageManifest, `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"` + string(oci.SHA256.FromString("x")) + `","size":-1},"layers":[]}`},
+		"other bytes":        {nil, oci.MediaTypeImageManifest, `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"` + string(oci.SHA256.FromString("x")) + `","size":1},"layers":[]}`},
+	} {
+		_, err := replicate.NewCopier(replicate.CopierOptions{Source: h, Destination: to}).Copy(t.Context(), "a/app", "v1", "b/app")
+		require.Error(t, err, name)
+		_, err = to.Resolve(t.Context(), "b/app", "v1")
+		require.ErrorIs(t, err, remote.ErrNotFound, name)
+	}
+}
+
 func TestCopy_limitsItsSpeed(t *testing.T) {
 	from, to := start(t), start(t)
 	from.image("a/app", "v1", string(bytes.Repeat([]byte("layer"), 300_000)))

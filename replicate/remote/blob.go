@@ -325,7 +325,7 @@ func (u *upload) stream(ctx context.Context, method string, target *url.URL, con
 	if err != nil {
 		return nil, err
 	}
-	counted := &counter{reader: io.LimitReader(reader, length), sent: &u.transfer.Sent}
+	counted := &counter{reader: io.LimitReader(reader, length)}
 	request, err := http.NewRequestWithContext(ctx, method, target.String(), counted)
 	if err != nil {
 		return nil, err
@@ -337,13 +337,18 @@ func (u *upload) stream(ctx context.Context, method string, target *url.URL, con
 	}
 	u.unsure = true
 	response, err := u.registry.client.Do(request)
-	if counted.fault != nil {
-		if response != nil {
-			_ = response.Body.Close()
-		}
-		return nil, counted.fault
+	if err != nil || response.StatusCode >= http.StatusMultipleChoices {
+		content.close() // where it is nobody knows, and who reads it still is to end
 	}
-	return response, err
+	sent, fault := counted.end()
+	u.transfer.Sent += sent
+	if fault == nil || err == nil && response.StatusCode >= http.StatusMultipleChoices {
+		return response, err
+	}
+	if response != nil {
+		_ = response.Body.Close()
+	}
+	return nil, fault
 }
 
 // finish names the digest of what has arrived, and sends what has not with it.

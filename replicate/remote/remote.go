@@ -56,7 +56,7 @@ var manifestTypes = []string{
 // requestRetries is for requests that can be sent again as they are; transfers of blobs have their own, from where they broke.
 var requestRetries = &retry.GenericPolicy{
 	Retryable: retryable, Backoff: retryAfter(retry.ExponentialBackoff(500*time.Millisecond, 2, 0.2)),
-	MinWait: 100 * time.Millisecond, MaxWait: time.Minute, MaxRetry: 5,
+	MinWait: 100 * time.Millisecond, MaxWait: longestAsked, MaxRetry: 5,
 }
 
 // retryable reports whether a request may succeed when it is sent again: too many requests, and faults of the server or the way.
@@ -117,9 +117,18 @@ func (r *Registry) plain() bool { return r.base.Scheme == "http" }
 
 func (r *Registry) repository(name string) *orasremote.Repository {
 	return &orasremote.Repository{
-		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host, Repository: name}, PlainHTTP: r.plain(),
-		ManifestMediaTypes: manifestTypes, MaxMetadataBytes: oci.MaxManifestSize, SkipReferrersGC: true,
+		// oras-go cuts off what is longer; a byte more lets that be seen.
+		MaxMetadataBytes: oci.MaxManifestSize + 1,
+		Client:           r.client, Reference: orasregistry.Reference{Registry: r.base.Host, Repository: name}, PlainHTTP: r.plain(),
+		ManifestMediaTypes: manifestTypes, SkipReferrersGC: true,
 	}
+}
+
+// listed is a repository of which lists are read.
+func (r *Registry) listed(name string) *orasremote.Repository {
+	repository := r.repository(name)
+	repository.Client = r.pages()
+	return repository
 }
 
 // Ping returns nil when the registry answers and takes the login; without one, when it answers. It does not try twice.
@@ -146,14 +155,14 @@ func (r *Registry) Ping(ctx context.Context) error {
 // Repositories calls fn with the names of all repositories, a page at a time, as far as the registry has a catalog.
 func (r *Registry) Repositories(ctx context.Context, fn func(names []string) error) error {
 	registry := &orasremote.Registry{RepositoryOptions: orasremote.RepositoryOptions{
-		Client: r.client, Reference: orasregistry.Reference{Registry: r.base.Host}, PlainHTTP: r.plain(),
+		Client: r.pages(), Reference: orasregistry.Reference{Registry: r.base.Host}, PlainHTTP: r.plain(),
 	}}
-	return refused("list repositories of "+r.base.Host, registry.Repositories(ctx, "", fn))
+	return refused("list repositories of "+r.base.Host, registry.Repositories(ctx, "", ending(fn)))
 }
 
 // Tags calls fn with the tags of a repository, a page at a time. The error wraps [ErrNotFound] when there is no such repository.
 func (r *Registry) Tags(ctx context.Context, repository string, fn func(tags []string) error) error {
-	return refused("list tags of "+repository, r.repository(repository).Tags(ctx, "", fn))
+	return refused("list tags of "+repository, r.listed(repository).Tags(ctx, "", ending(fn)))
 }
 
 // Manifest is a manifest as the registry sent it.
@@ -233,10 +242,10 @@ func (r *Registry) DeleteManifest(ctx context.Context, repository, reference str
 // Referrers returns what refers to a manifest, by the referrers API or by the tag that stands in for it.
 func (r *Registry) Referrers(ctx context.Context, repository string, subject oci.Digest) ([]oci.Descriptor, error) {
 	var found []oci.Descriptor
-	err := r.repository(repository).Referrers(ctx, oci.Descriptor{Digest: subject}, "", func(referrers []oci.Descriptor) error {
+	err := r.listed(repository).Referrers(ctx, oci.Descriptor{Digest: subject}, "", ending(func(referrers []oci.Descriptor) error {
 		found = append(found, referrers...)
 		return nil
-	})
+	}))
 	if err = refused("list referrers of "+repository+" "+subject.String(), err); errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -68,14 +68,17 @@ func (e *busyError) Error() string { return fmt.Sprintf("%v (again in %s)", e.er
 // Unwrap returns the answer.
 func (e *busyError) Unwrap() error { return e.err }
 
+// longestAsked is how long a registry that asks to wait is heeded.
+const longestAsked = time.Hour
+
 // waitOf is how long an answer asks to wait, in seconds or until a date; 0 when it does not.
 func waitOf(response *http.Response) time.Duration {
 	value := response.Header.Get("Retry-After")
 	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return time.Duration(max(0, seconds)) * time.Second
+		return min(max(0, time.Duration(seconds)*time.Second), longestAsked)
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
+		return min(max(0, time.Until(at)), longestAsked)
 	}
 	return 0
 }

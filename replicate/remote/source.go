@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
@@ -36,21 +37,39 @@ func (s *source) close() {
 	}
 }
 
-// counter counts what is sent, and keeps the fault of the side that it comes from.
+// counter counts what is sent, and keeps the fault of the side that it comes from. The transport may read on, in another goroutine, when
+// the answer is there already.
 type counter struct {
+	mu     sync.Mutex
 	reader io.Reader
-	sent   *int64
+	sent   int64
 	fault  error
 }
 
+// errAnswered ends a body when the answer did not wait for its end.
+var errAnswered = errors.New("the registry has answered already")
+
 // Read reads on.
 func (c *counter) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reader == nil {
+		return 0, errAnswered
+	}
 	n, err := c.reader.Read(p)
-	*c.sent += int64(n)
+	c.sent += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.fault = err
 	}
 	return n, err
+}
+
+// end ends the body. It waits for a read that is on its way.
+func (c *counter) end() (sent int64, fault error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reader = nil
+	return c.sent, c.fault
 }
 
 // statusOf is the status of an error that is an answer.
