@@ -62,8 +62,8 @@ type Move struct {
 // Kinds are the kinds of work of policies.
 func (p *Policies) Kinds() []jobs.Kind {
 	return []jobs.Kind{
-		{Name: Kind, Concurrency: plansAtOnce, History: history, Run: p.plan},
-		{Name: MoveKind, Concurrency: movesAtOnce, Attempts: moveAttempts, History: history, Run: p.move},
+		{Name: Kind, Concurrency: plansAtOnce, Pause: p.options.Pause, History: history, Run: p.plan},
+		{Name: MoveKind, Concurrency: movesAtOnce, Attempts: moveAttempts, Pause: p.options.Pause, History: history, Run: p.move},
 	}
 }
 

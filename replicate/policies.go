@@ -55,12 +55,14 @@ type BlobFinder interface {
 	FindBlob(ctx context.Context, digest oci.Digest) (repository string, err error)
 }
 
-// PoliciesOptions are what [Policies] are made of. All are required.
+// PoliciesOptions are what [Policies] are made of. All but Pause are required.
 type PoliciesOptions struct {
 	Store      *metadata.Store
 	Registries *Registries
 	// Local returns this registry, where the actor does what is done.
 	Local func(actor event.Actor) Local
+	// Pause is the one before a task that failed is tried again; 0 is that of [jobs.Kind].
+	Pause time.Duration
 }
 
 // Policies say what is replicated, and have it done. They are safe for concurrent use.

@@ -168,7 +168,7 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 
 // startJobs starts the work in the background.
 func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.Sender) {
-	s.Replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: s.Store, Registries: s.Registries, Local: thisregistry.New(thisregistry.Options{
+	s.Replication = replicate.NewPolicies(replicate.PoliciesOptions{Store: s.Store, Registries: s.Registries, Pause: 10 * time.Millisecond, Local: thisregistry.New(thisregistry.Options{
 		Store: s.Store, Registry: s.Registry, Projects: options.Projects,
 	})})
 	s.Jobs = jobs.New(jobs.Options{
@@ -187,10 +187,19 @@ func (s *Server) startJobs(t testing.TB, options *api.Options, sender *webhook.S
 // FollowWebhooks has webhooks told of events until the test ends, as a running registry does.
 func (s *Server) FollowWebhooks(t testing.TB) {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	dispatcher := webhook.NewDispatcher(webhook.DispatcherOptions{Store: s.Store, Jobs: s.Jobs, Settings: s.Settings, Logger: quiet})
+	dispatcher := webhook.NewDispatcher(webhook.DispatcherOptions{Store: s.Store, Jobs: s.Jobs, Settings: s.Settings, Logger: slog.New(slog.DiscardHandler)})
+	s.follow(t, webhook.Follower, dispatcher.Handle)
+}
+
+// FollowReplications has events begin replications until the test ends, as a running registry does.
+func (s *Server) FollowReplications(t testing.TB) {
+	t.Helper()
+	s.follow(t, replicate.Follower, s.Replication.Handle)
+}
+
+func (s *Server) follow(t testing.TB, name string, handle func(ctx context.Context, events []metadata.Event) (follow.Write, error)) {
 	follower := follow.New(follow.Options{
-		Store: s.Store, Name: webhook.Follower, Handle: dispatcher.Handle, Written: s.Jobs.Wake, Logger: quiet, Poll: 10 * time.Millisecond,
+		Store: s.Store, Name: name, Handle: handle, Written: s.Jobs.Wake, Logger: slog.New(slog.DiscardHandler), Poll: 10 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	var following sync.WaitGroup
