@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -271,6 +272,67 @@ func TestReplication(t *testing.T) {
 			"policy_id": r.policy("off", map[string]any{"dest_registry": toFar, "enabled": false}),
 		}, nil)
 	})
+
+	t.Run("as the guide says", func(t *testing.T) {
+		o := newOperator(t, near)
+		o.logIn("admin", harness.AdminPassword)
+		content, err := os.ReadFile(filepath.Join(harness.Root(), "docs", "replication.md"))
+		require.NoError(t, err)
+		blocks := shellBlock.FindAllStringSubmatch(string(content), -1)
+		require.Len(t, blocks, 3)
+
+		ca := " --ca-file " + far.CA()
+		said := o.types(blocks[0][1], strings.NewReplacer(
+			"https://mirror.example.com", far.URL()+ca, "robot@berth", "admin", "https://registry.example.com:5000", reference, "ca.pem", far.CA(),
+		), harness.AdminPassword+"\n")
+		require.Contains(t, said[0], "docker-registry\n")
+		require.Regexp(t, `mirror +harbor +`+far.URL()+` +healthy`, said[3])
+		require.Regexp(t, `plain +docker-registry +`+reference+` +healthy`, said[3])
+
+		curl := strings.NewReplacer("-u admin", "-sS --fail-with-body --cacert "+near.CA()+" -u admin:"+harness.AdminPassword, "https://registry.example.com", near.URL(),
+			"{library,team}/**", "library/tried")
+		_, err = harness.Run(ctx, o.environ, "", "bash", "-c", curl.Replace(blocks[1][1]))
+		require.NoError(t, err)
+
+		// The first two begin executions, which have numbers of their own.
+		first, rest, _ := strings.Cut(blocks[2][1], "berth replication executions")
+		said = o.types(first, strings.NewReplacer(), "")
+		require.Contains(t, said[0], "would copy library/tried to mirror/tried: v1")
+		number := regexp.MustCompile(`Execution (\d+) is done: 1 repositories`).FindStringSubmatch(said[1])
+		require.NotNil(t, number, said[1])
+		require.True(t, has(there, "mirror/tried", "v1"))
+		rest, last, _ := strings.Cut("berth replication executions"+rest, "berth replication retry")
+		said = o.types(rest, strings.NewReplacer("17", number[1]), "")
+		require.Regexp(t, `(?m)^`+number[1]+` +.* manual +Succeed +1 +0 +0$`, said[0])
+		require.Regexp(t, `library/tried.* mirror/tried.* Succeed +100%`, said[1])
+		require.Contains(t, said[2], "1 copied, 0 there already")
+		require.Contains(t, o.exits(5, "", "replication", "retry", number[1]), "nothing of execution "+number[1]+" has failed", last)
+
+		// The rest of the commands about it.
+		require.Regexp(t, `to-the-mirror +here +far +event_based +yes`, o.run("", "replication", "list"))
+		require.Contains(t, o.run("", "registry", "ping", "plain"), "Registry plain answers.")
+		require.Contains(t, o.run("", "registry", "delete", "plain"), "Registry plain is forgotten.")
+		begun := o.run("", "replication", "run", "to-the-mirror", "--no-wait")
+		require.Contains(t, begun, "has begun")
+	})
+}
+
+var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// types types the lines of a guide, whose names are replaced by the test's, and returns what each said. "< file" is the standard input.
+func (o *operator) types(lines string, names *strings.Replacer, stdin string) (said []string) {
+	o.Helper()
+	for line := range strings.Lines(lines) {
+		command, _, _ := strings.Cut(line, "#")
+		command, _, _ = strings.Cut(names.Replace(command), "<")
+		words := strings.Fields(command)
+		if len(words) == 0 {
+			continue
+		}
+		require.Equal(o, "berth", words[0], line)
+		said = append(said, o.run(stdin, words[1:]...))
+	}
+	return said
 }
 
 // pushSharing pushes images to some repositories, which all have the same layers, and returns them with the sum of the sizes of what
