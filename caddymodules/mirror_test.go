@@ -18,8 +18,8 @@ func TestMirror(t *testing.T) {
 	s := &server{t: t, address: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "data")}
 	_, port, err := net.SplitHostPort(s.address)
 	require.NoError(t, err)
-	const mirrors = "mirror {\n docker.io hub\n mirror.test hub\n }"
-	require.NoError(t, caddy.Load(s.configure(mirrors, "berth\n }\n http://mirror.test:"+port+" {\n bind 127.0.0.1\n"), true))
+	const mirrors = "mirror {\n docker.io hub\n mirror.test hub\n localhost loop\n }"
+	require.NoError(t, caddy.Load(s.configure(mirrors, "berth\n }\n http://mirror.test:"+port+", http://localhost:"+port+" {\n bind 127.0.0.1\n"), true))
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
 	s.awaitOneCore("that of an earlier test must have closed")
 	created := s.do(http.MethodPost, "/api/v2.0/projects", strings.NewReader(`{"project_name":"hub","metadata":{"public":"true"}}`), func(r *http.Request) {
@@ -35,6 +35,18 @@ func TestMirror(t *testing.T) {
 			require.Equal(t, 201, pushed.StatusCode)
 		}
 	}
+	// Who makes this registry a cache of its own mirror is told so, and nothing runs in circles.
+	asJSON := func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
+	looped := s.do(http.MethodPost, "/api/v2.0/registries", strings.NewReader(`{"name":"self","type":"docker-registry","url":"http://localhost:`+port+`"}`), asJSON)
+	require.Equal(t, 201, looped.StatusCode)
+	id := filepath.Base(looped.Header.Get("Location"))
+	require.Equal(t, 201, s.do(http.MethodPost, "/api/v2.0/projects", strings.NewReader(`{"project_name":"loop","registry_id":`+id+`,"metadata":{"public":"true"}}`), asJSON).StatusCode)
+	for _, path := range []string{"/v2/loop/nginx/manifests/v1", "/v2/loop/nginx/blobs/" + digest.FromString("none").String()} {
+		answer, body := s.read(http.MethodGet, path, nil)
+		require.Equal(t, http.StatusLoopDetected, answer.StatusCode, body)
+		require.Contains(t, body, "this registry itself")
+	}
+
 	mirror := func(r *http.Request) { r.Host = "mirror.test" }
 	for _, path := range []string{"/v2/library/nginx/manifests/v1", "/v2/library/nginx/manifests/" + strings.Replace(digest.FromString(manifest).String(), ":", "%3A", 1)} {
 		answer, body := s.read(http.MethodGet, path+"?ns=docker.io", nil)

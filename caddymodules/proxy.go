@@ -18,7 +18,7 @@ func (s *services) openProxy(settings settings, store *metadata.Store, content *
 	s.cache = proxy.New(proxy.Options{
 		Origin:  proxy.Origins{Store: store, Open: s.openOrigin}.Origin,
 		Content: content, Store: store, Directory: filepath.Join(settings.dataDir, "proxy"), Logger: s.logger,
-		TTL: settings.proxyCacheTTL, Observer: observeProxy,
+		TTL: settings.proxyCacheTTL, Observer: observeProxy, Via: s.via(),
 		Keep: func(ctx context.Context) bool { return !closed(ctx) },
 	})
 	s.onClose(s.cache.Close)
@@ -43,11 +43,14 @@ func cacheCreated(retentions *retain.Policies) func(ctx context.Context, tx *met
 	}
 }
 
+// via names this registry in requests to those that its projects are caches of.
+func (s *services) via() string { return "berth-" + s.installation }
+
 // openOrigin opens a registry elsewhere for projects that are caches of it: somebody waits for its answers.
 func (s *services) openOrigin(ctx context.Context, id int64) (proxy.Remote, error) {
 	registry, err := s.registries.Open(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return registry.Content().Once(), nil
+	return registry.Content().Once().Via(s.via()), nil
 }

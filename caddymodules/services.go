@@ -57,6 +57,8 @@ type services struct {
 	accounts     *identity.Accounts
 	authorizer   *policy.RBAC
 	cache        *proxy.Cache
+	// installation is what this registry calls itself in its requests to others.
+	installation string
 
 	closers []func() error
 	logger  *slog.Logger
@@ -98,7 +100,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	if err := bootstrap(ctx, store, settings); err != nil {
 		return nil, err
 	}
-	box, err := openBox(settings)
+	box, err := s.openBox(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -273,10 +275,13 @@ func openStorage(ctx context.Context, settings settings) (storage.Backend, func(
 	})
 }
 
-// openBox returns what seals the secrets in the database.
-func openBox(settings settings) (*secret.Box, error) {
+// openBox returns what seals the secrets in the database, and names the installation.
+func (s *services) openBox(settings settings) (*secret.Box, error) {
 	master, err := secret.LoadKey(settings.secretKey, settings.dataDir)
 	if err != nil {
+		return nil, err
+	}
+	if s.installation, err = secret.Installation(master); err != nil {
 		return nil, err
 	}
 	return secret.New(master)

@@ -4,6 +4,7 @@
 package distribution
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -170,7 +171,7 @@ func (x *exchange) findOrigin(route *route) error {
 	}
 	x.repository = x.origin.Name()
 	if route.action == policy.Pull {
-		return x.origin.Excluded()
+		return cmp.Or(x.origin.Excluded(), x.origin.Loops(x.r.Header["Via"]))
 	}
 	return nil
 }

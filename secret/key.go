@@ -1,7 +1,9 @@
 package secret
 
 import (
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -36,6 +38,15 @@ func LoadKey(configured, directory string) ([]byte, error) {
 		return nil, fmt.Errorf("create master key: %w", err)
 	}
 	return readKey(path)
+}
+
+// Installation returns a name for all gateways that have the master key. It tells nothing of the key.
+func Installation(master []byte) (string, error) {
+	name, err := hkdf.Key(sha256.New, master, nil, "berth installation 1", 8)
+	if err != nil {
+		return "", fmt.Errorf("derive the name of the installation: %w", err)
+	}
+	return hex.EncodeToString(name), nil
 }
 
 func readKey(path string) ([]byte, error) {

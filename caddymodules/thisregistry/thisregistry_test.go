@@ -12,6 +12,8 @@ import (
 	"github.com/berth-registry/berth/api/apitest"
 	"github.com/berth-registry/berth/caddymodules/thisregistry"
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
 )
@@ -21,6 +23,25 @@ type broken struct{}
 
 // Read fails.
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
+
+// TestPrepare_cachesTakeNothing has a replication to a project that is a cache of another registry.
+func TestPrepare_cachesTakeNothing(t *testing.T) {
+	server := apitest.Start(t, "sqlite")
+	server.Write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		far, err := tx.CreateRemoteRegistry(ctx, metadata.RemoteRegistry{Name: "far", URL: "https://far.test", Kind: "docker-registry", Status: "healthy"})
+		if err != nil {
+			return err
+		}
+		_, err = tx.CreateProject(ctx, metadata.Project{Name: "cache", RegistryID: far.ID})
+		return err
+	})
+	here := thisregistry.New(thisregistry.Options{Store: server.Store, Registry: server.Registry})(event.Actor{Name: "admin"})
+	err := here.Prepare(t.Context(), "cache/app", true)
+	require.Equal(t, fault.Unsupported, fault.Of(err))
+	require.ErrorContains(t, err, `project "cache" is a cache of another registry`)
+	require.NoError(t, here.Prepare(t.Context(), "library/app", true), "what is there stays as it is")
+	require.Equal(t, fault.Invalid, fault.Of(here.Prepare(t.Context(), "app", true)))
+}
 
 // TestWriteBlob has the source break off, as an error or as an end that comes too early, and send what nobody asked for.
 func TestWriteBlob(t *testing.T) {

@@ -40,6 +40,8 @@ func (r *Repository) failure(err error, code oci.Code, what string) error {
 		return &oci.Error{Code: oci.CodeDenied, Message: fmt.Sprintf("%s refuses to give %s in %q: it does not exist there, or the registry has to be given a login that may read it", from, what, r.there), Err: err}
 	case status == http.StatusTooManyRequests:
 		return &oci.Error{Code: oci.CodeTooManyRequests, Message: from + " has had too many requests: wait, or give the registry a login with a higher limit", RetryAfter: max(wait, retryAfter), Err: err}
+	case status == http.StatusLoopDetected:
+		return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: from + " is this registry itself: give the registry the address of another", Err: err}
 	case answered:
 		refusal := unavailable(fmt.Sprintf("%s answers %d %s: try again, or look at that registry", from, status, http.StatusText(status)), err)
 		refusal.RetryAfter = max(wait, retryAfter)

@@ -7,8 +7,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +113,9 @@ type Options struct {
 	Lease time.Duration
 	// Tell is how often a gateway that fetches a blob looks whether another wants what has come of it.
 	Tell time.Duration
+	// Via is the name by which this registry's own requests are known when they come back to it; "" knows none. The requests of remotes
+	// have it in their Via header.
+	Via string
 	// Keep tells whether what is fetched is stored for the moment; nil means that it is.
 	Keep func(ctx context.Context) bool
 }
@@ -242,6 +247,19 @@ func (r *Repository) Excluded() error {
 	}
 	return oci.NewError(oci.CodeDenied, "project %q is a cache of repositories of registry %q that match %q only, which %q does not",
 		r.name.Project(), r.origin.Name, r.origin.Filter, r.there)
+}
+
+// Loops is the answer to a request with Via headers that this registry has sent itself, looking for what it does not have; else nil.
+func (r *Repository) Loops(via []string) error {
+	for _, list := range via {
+		for hop := range strings.SplitSeq(list, ",") {
+			// A protocol, the name, and a comment.
+			if fields := strings.Fields(hop); len(fields) > 1 && fields[1] == r.cache.options.Via {
+				return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: fmt.Sprintf("registry %q, which project %q is a cache of, is this registry", r.origin.Name, r.name.Project())}
+			}
+		}
+	}
+	return nil
 }
 
 // detached is a context for what goes on when the request that began it has ended.

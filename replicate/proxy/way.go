@@ -144,7 +144,7 @@ func (w *way) open(ctx context.Context) (int64, error) {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		if status, _, answered := remote.Answer(err); try >= fruitlessTries || errors.Is(err, remote.ErrNotFound) || answered && status < http.StatusInternalServerError {
+		if status, _, answered := remote.Answer(err); try >= fruitlessTries || errors.Is(err, remote.ErrNotFound) || answered && (status < http.StatusInternalServerError || status == http.StatusLoopDetected) {
 			return 0, err
 		}
 		if err := sleep(ctx, pause); err != nil {

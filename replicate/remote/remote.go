@@ -100,6 +100,17 @@ func New(options Options) (*Registry, error) {
 // Once returns the registry with each request sent once: for who has somebody waiting, and something better than a late answer.
 func (r *Registry) Once() *Registry { return &Registry{base: r.base, client: r.once, once: r.once} }
 
+// Via returns the registry with requests that tell through whom they come (RFC 9110, "Via"), so that who gets its own request can see it.
+func (r *Registry) Via(name string) *Registry {
+	through := func(client *auth.Client) *auth.Client {
+		named := *client
+		named.Header = client.Header.Clone()
+		named.Header.Set("Via", "1.1 "+name)
+		return &named
+	}
+	return &Registry{base: r.base, client: through(r.client), once: through(r.once)}
+}
+
 func newClient(host string, options Options, transport http.RoundTripper) *auth.Client {
 	client := &auth.Client{
 		Client: &http.Client{Transport: transport}, Cache: auth.NewCache(), ClientID: "berth",
