@@ -27,6 +27,7 @@ import (
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/outputtest"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/filesystem"
@@ -72,7 +73,7 @@ type server struct {
 	handler  http.Handler
 	root     string
 	clock    *clock
-	log      *lockedBuffer
+	log      *outputtest.Output
 	observed *observations
 	readOnly atomic.Bool
 
@@ -108,23 +109,6 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 type observation struct {
@@ -164,7 +148,7 @@ func newServerOn(t testing.TB, authorizer distribution.Authorizer, backend stora
 // newServerOver is newServerOn over another database than SQLite.
 func newServerOver(t testing.TB, authorizer distribution.Authorizer, backend storage.Backend, store *metadata.Store) *server {
 	t.Helper()
-	s := &server{t: t, root: t.TempDir(), store: store, clock: &clock{now: time.Now()}, log: &lockedBuffer{}, observed: &observations{}}
+	s := &server{t: t, root: t.TempDir(), store: store, clock: &clock{now: time.Now()}, log: &outputtest.Output{}, observed: &observations{}}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	require.NoError(t, s.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})

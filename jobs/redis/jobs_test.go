@@ -115,6 +115,69 @@ func TestJobs_loseRedisInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestJobs_handedOver has two configurations work at the same time, over one queue as during a reload, of which the first then ends.
+func TestJobs_handedOver(t *testing.T) {
+	t.Parallel()
+	const tasks, lasting = 200, 3
+	for _, name := range []string{"embedded", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			store := sqlitetest.Open(t)
+			var queue jobs.Queue
+			if name == "redis" {
+				queue = open(t, redis.Options{URL: "redis://" + redistest.Start(t).Address})
+			}
+			var begun, succeeded atomic.Int64
+			times := make([]atomic.Int64, tasks)
+			options := func(lasts func(ctx context.Context, n int) error) jobs.Options {
+				return jobs.Options{
+					Store: store, Queue: queue, Logger: quiet, Lease: time.Hour, Poll: 100 * time.Millisecond,
+					Observe: func(_, outcome string, _ time.Duration) {
+						if outcome == "success" {
+							succeeded.Add(1)
+						}
+					},
+					Kinds: []jobs.Kind{{Name: "WORK", Concurrency: lasting + 1, Attempts: 1, Run: func(ctx context.Context, run *jobs.Run) error {
+						var n int
+						err := run.Decode(&n)
+						begun.Add(1)
+						if err == nil {
+							err = lasts(ctx, n)
+						}
+						if err == nil {
+							times[n].Add(1)
+						}
+						return err
+					}}},
+				}
+			}
+			first := jobs.New(options(func(ctx context.Context, n int) error {
+				if n < lasting {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			}))
+			var s jobs.Submission
+			for n := range tasks {
+				s.Tasks = append(s.Tasks, jobs.Task{Parameters: n})
+			}
+			s.Kind = "WORK"
+			execution, err := first.Submit(t.Context(), s)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool { return begun.Load() >= tasks/10 }, time.Minute, time.Millisecond)
+			second := jobs.New(options(func(context.Context, int) error { return nil }))
+			require.NoError(t, first.Close())
+			for _, task := range requireEnded(t, store, execution, tasks) {
+				require.Equal(t, 1, task.Attempts, "what is handed over does not count")
+			}
+			require.NoError(t, second.Close())
+			require.Equal(t, int64(tasks), succeeded.Load())
+			for n := range times {
+				require.Equal(t, int64(1), times[n].Load(), n)
+			}
+		})
+	}
+}
+
 // requireEnded waits for the end of an execution, all of whose tasks have to have succeeded.
 func requireEnded(t *testing.T, store *metadata.Store, execution metadata.Execution, tasks int) []metadata.Task {
 	t.Helper()
@@ -136,7 +199,10 @@ func requireEnded(t *testing.T, store *metadata.Store, execution metadata.Execut
 
 const gatewayArgument = "gateway-that-is-killed"
 
-// gateway is another process that begins tasks and never ends one: it tells of each, and waits to be killed.
+// doneElsewhere is how many tasks the other process does before it stands still.
+const doneElsewhere = 50
+
+// gateway is another process that does some tasks, then begins others and never ends them: it tells of each, and waits to be killed.
 func gateway() {
 	store, err := postgres.Open(postgres.Options{URL: os.Args[2]}, quiet)
 	if err != nil {
@@ -148,7 +214,18 @@ func gateway() {
 			panic(err)
 		}
 	}
+	var begun, done atomic.Int64
+	all := make(chan struct{})
+	options.Observe = func(string, string, time.Duration) {
+		if done.Add(1) == doneElsewhere {
+			close(all)
+		}
+	}
 	options.Kinds = []jobs.Kind{{Name: "WORK", Concurrency: 4, Run: func(_ context.Context, run *jobs.Run) error {
+		if begun.Add(1) <= doneElsewhere {
+			return nil
+		}
+		<-all // the ends of the others are written down by now
 		fmt.Println(run.Task.ID)
 		select {}
 	}}}
@@ -156,9 +233,9 @@ func gateway() {
 	select {}
 }
 
-// TestJobs_gatewayKilled kills a process with kill -9 while it does tasks, which another takes over.
+// TestJobs_gatewayKilled kills one of two processes with kill -9 while it does tasks, which the other takes over.
 func TestJobs_gatewayKilled(t *testing.T) {
-	for _, queue := range []string{"embedded", "redis"} {
+	for queue, tasks := range map[string]int{"embedded": 200, "redis": 1000} {
 		t.Run(queue, func(t *testing.T) {
 			url, redisURL := postgrestest.Start(t), ""
 			store, err := postgres.Open(postgres.Options{URL: url}, quiet)
@@ -183,7 +260,6 @@ func TestJobs_gatewayKilled(t *testing.T) {
 			})
 			t.Cleanup(kill)
 
-			const tasks = 200
 			var succeeded atomic.Int64
 			begin := make(chan struct{})
 			options.Observe = func(_, outcome string, _ time.Duration) {
@@ -213,7 +289,7 @@ func TestJobs_gatewayKilled(t *testing.T) {
 				}
 			}
 			require.Equal(t, 4, again, "taken over")
-			require.Eventually(t, func() bool { return succeeded.Load() == tasks }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return succeeded.Load() == int64(tasks-doneElsewhere) }, time.Minute, time.Millisecond)
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -25,6 +24,7 @@ import (
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/jobs/redis"
 	"github.com/berth-registry/berth/jobs/redis/redistest"
+	"github.com/berth-registry/berth/outputtest"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -155,27 +155,10 @@ func TestQueue_cluster(t *testing.T) {
 	requireRoundTrip(t, redis.Options{URL: "redis+cluster://" + strings.Join(addresses, ",")})
 }
 
-// lines is a log that a test reads.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func TestQueue_comesUpLater(t *testing.T) {
+	t.Parallel() // it waits for connections to be tried again
 	server := redistest.Prepare(t)
-	log := &lines{}
+	log := &outputtest.Output{}
 	q, err := redis.Open(redis.Options{URL: "redis://:hush@" + server.Address}, slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, q.Close()) })
@@ -184,10 +167,14 @@ func TestQueue_comesUpLater(t *testing.T) {
 	require.Error(t, q.Announce(t.Context(), []jobs.Wakeup{{TaskID: 1}}))
 	require.Contains(t, log.String(), "Redis does not answer: tasks are found in the database")
 	require.NotContains(t, log.String(), "hush")
-	q2 := open(t, redis.Options{URL: "redis://" + server.Address})
+	log2 := &outputtest.Output{}
+	q2, err := redis.Open(redis.Options{URL: "redis://" + server.Address}, slog.New(slog.NewTextHandler(log2, nil)))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, q2.Close()) })
 	heard := listen(t, q2, 1)
 	server.Start()
 	require.Eventually(t, q2.Works, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(log2.String(), "Redis answers again") }, time.Minute, 10*time.Millisecond)
 	requireHeard(t, q2, heard)
 	server.Kill()
 	require.Eventually(t, func() bool { return !q2.Works() }, time.Minute, 10*time.Millisecond)

@@ -29,6 +29,7 @@ import (
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/outbound"
+	"github.com/berth-registry/berth/outputtest"
 	"github.com/berth-registry/berth/registry"
 	"github.com/berth-registry/berth/replicate/proxy"
 	"github.com/berth-registry/berth/replicate/remote"
@@ -206,24 +207,7 @@ type gateway struct {
 	registry *registry.Registry
 	backend  storage.Backend
 	proxy    *proxy.Cache
-	log      *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
+	log      *outputtest.Output
 }
 
 // setup is what tests change of a gateway.
@@ -236,7 +220,7 @@ type setup struct {
 
 func newGateway(t *testing.T, u *upstream, with setup) *gateway {
 	t.Helper()
-	g := &gateway{t: t, store: with.store, log: &lockedBuffer{}}
+	g := &gateway{t: t, store: with.store, log: &outputtest.Output{}}
 	if g.store == nil {
 		g.store = sqlitetest.Open(t)
 		makeProjects(t, g.store)

@@ -2,7 +2,6 @@
 package redistest
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/outputtest"
 )
 
 // Server is a Redis that keeps nothing on disk.
@@ -25,30 +26,10 @@ type Server struct {
 	t         testing.TB
 	program   string
 	arguments []string
-	output    lockedBuffer
+	output    outputtest.Output
 
 	mu      sync.Mutex
 	running *exec.Cmd
-}
-
-// lockedBuffer is what a process has said.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// String returns it.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // FreePort is a port that nobody listens on.

@@ -4,7 +4,6 @@
 package s3server
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -20,13 +19,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/outputtest"
 )
 
 // The credentials and the bucket of every server.
@@ -109,7 +109,7 @@ func start(t testing.TB, opts []Option, command func(o options, address, certifi
 		server.Endpoint, server.CAFile = "https://"+address, certificate
 	}
 	cmd := command(o, address, certificate, key)
-	output := new(lockedBuffer)
+	output := new(outputtest.Output)
 	cmd.Stdout, cmd.Stderr = output, output
 	dieWithParent(cmd)
 	require.NoError(t, cmd.Start())
@@ -131,7 +131,7 @@ func start(t testing.TB, opts []Option, command func(o options, address, certifi
 }
 
 // makeBucket waits until the server answers by making the bucket.
-func (s *Server) makeBucket(t testing.TB, exited <-chan struct{}, output *lockedBuffer) {
+func (s *Server) makeBucket(t testing.TB, exited <-chan struct{}, output *outputtest.Output) {
 	t.Helper()
 	client := s.Client(t)
 	var err error
@@ -217,24 +217,4 @@ func writeCertificate(t testing.TB) (certificate, key string) {
 	require.NoError(t, os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
 	return certificate, key
-}
-
-// lockedBuffer takes a process's output while a failing test may print it.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-// String returns what was written so far.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
