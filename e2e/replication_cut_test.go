@@ -77,7 +77,7 @@ func stored(t *testing.T, directory string) (sum int64) {
 }
 
 // TestReplication_linkIsCut copies 2 GiB over a link that is cut 50 times, at random places: all arrives, and little of it is sent
-// twice.
+// twice. Before, a copy is stopped in the middle of a blob that would take some minutes.
 func TestReplication_linkIsCut(t *testing.T) {
 	const size, layers, cuts = int64(2 << 30), 4, int64(50)
 	elsewhere := harness.Directory(t)
@@ -101,6 +101,16 @@ func TestReplication_linkIsCut(t *testing.T) {
 	policy := r.policy("big", map[string]any{
 		"dest_registry": r.registry("far", "harbor", "https://"+l.address, far), "dest_namespace": "big", "filters": []any{filter("name", "library/big")},
 	})
+	l.post("/proxies/link/toxics", map[string]any{"type": "bandwidth", "stream": "upstream", "attributes": map[string]any{"rate": 2000}}) // KB/s
+	stopped := idOf(t, r.call(http.MethodPost, "/replication/executions", http.StatusCreated, map[string]any{"policy_id": policy}, nil))
+	require.Eventually(t, func() bool { return stored(t, filepath.Join(elsewhere.Directory, "storage")) > 0 }, 5*time.Minute, time.Millisecond)
+	asked := time.Now()
+	r.call(http.MethodPut, fmt.Sprint("/replication/executions/", stopped), http.StatusOK, nil, nil)
+	ended := r.await(stopped, "Stopped")
+	t.Logf("stopped in %s", time.Since(asked).Round(time.Millisecond))
+	require.Less(t, ended.bytes(), size/layers, "in the middle of the first blobs")
+	l.post("/reset", nil)
+
 	began := time.Now()
 	execution := idOf(t, r.call(http.MethodPost, "/replication/executions", http.StatusCreated, map[string]any{"policy_id": policy}, nil))
 	for i := range cuts {
