@@ -56,6 +56,10 @@ func (a *API) webhookRoutesIn(base string, name func(string) string, permission 
 			Permission: permission(policy.Read), Statuses: []int{400, 401, 403, 404, 422, 500},
 		}, a.listWebhookExecutions),
 		define(Route{
+			ID: name("RedeliverOfWebhookPolicy"), Tag: tag, Method: http.MethodPost, Path: executions + "/{execution_id}/redeliver", Summary: "Delivers again, with the same id, what has ended",
+			Permission: permission(policy.Update), Statuses: []int{400, 401, 403, 404, 412, 422, 500},
+		}, a.redeliver),
+		define(Route{
 			ID: name("ListTasksOfWebhookExecution"), Tag: tag, Method: http.MethodGet, Path: tasks, Summary: "Lists what a delivery has come to, with the receiver's answer",
 			Permission: permission(policy.Read), Statuses: []int{400, 401, 403, 404, 422, 500},
 		}, a.listWebhookTasks),
@@ -302,6 +306,13 @@ func (a *API) listWebhookExecutions(c *Call, in struct {
 type webhookExecutionID struct {
 	webhookID
 	Execution int64 `path:"execution_id"`
+}
+
+func (a *API) redeliver(c *Call, in webhookExecutionID) (Created, error) {
+	execution, err := a.options.Webhooks.Redeliver(c.Context(), c.actor(), c.Project, in.ID, in.Execution)
+	path := c.URL.EscapedPath()
+	executions := path[:strings.LastIndex(path, "/executions/")] + "/executions/"
+	return Created{Location: executions + strconv.FormatInt(execution.ID, 10)}, err
 }
 
 // webhookTask is the work on a delivery as clients read it.

@@ -75,7 +75,7 @@ func newCollectors() *collectors {
 		databaseDurations: histogram("berth_database_operation_duration_seconds", "Duration of transactions and of statements.", operationBuckets, "kind"),
 		statements:        counter("berth_database_operations_total", "Transactions and statements, by name.", "operation", "outcome"),
 		forwarded:         counter("berth_audit_forwarded_total", "Messages of the audit log for the syslog server.", "outcome"),
-		deliveries:        counter("berth_webhook_deliveries_total", "Attempts to deliver events to webhooks.", "outcome"),
+		deliveries:        counter("berth_webhook_deliveries_total", "Attempts to deliver events to webhooks, and events that were turned away because too many wait for a receiver.", "outcome"),
 		cacheServed:       counter("berth_proxy_cache_requests_total", "Manifests and blobs asked for in projects that are caches.", "content", "outcome"),
 		upstreamRequests:  counter("berth_proxy_cache_upstream_requests_total", "Requests to registries that projects are caches of.", "operation", "outcome"),
 		upstreamBytes: prometheus.NewCounter(prometheus.CounterOpts{
@@ -96,7 +96,7 @@ func newCollectors() *collectors {
 	for _, outcome := range []string{"sent", "dropped"} {
 		made.forwarded.WithLabelValues(outcome)
 	}
-	for _, outcome := range []string{"delivered", "failed", "given up"} {
+	for _, outcome := range []string{"delivered", "failed", "given up", "turned away"} {
 		made.deliveries.WithLabelValues(outcome)
 	}
 	for _, outcome := range proxy.Outcomes {

@@ -112,7 +112,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 		Store: store, Box: box, Networks: settings.outbound, UserAgent: "berth/" + version(),
 	})
 	s.onClose(s.registries.Close)
-	s.openWebhooks(settings, store, box, configuration)
+	s.openSender(settings, store, box, configuration)
 	content := registry.New(registry.Options{
 		KeepDeleted: func(ctx context.Context) time.Duration {
 			values, err := configuration.Values(ctx)
@@ -140,7 +140,7 @@ func openServices(ctx context.Context, settings settings) (_ *services, err erro
 	if err := s.openJobs(ctx, settings, store, content, configuration); err != nil {
 		return nil, err
 	}
-	s.tellWebhooks(settings, store, configuration)
+	s.openWebhooks(settings, store, box, configuration)
 	checks := []health.Check{
 		{Name: "core"},
 		{Name: "database", Ask: store.Ping},

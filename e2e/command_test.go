@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,14 @@ func TestCommands_webhook(t *testing.T) {
 	require.NoError(t, gateway.Admin().Push(t.Context(), "library/told", "v1", harness.NewImage(1)))
 	require.Equal(t, "PUSH_ARTIFACT", (<-calls).Get("X-Berth-Event"))
 	require.Eventually(t, func() bool { return strings.Contains(o.run("", "webhook", "deliveries", "ci"), "Success") }, time.Minute, 100*time.Millisecond)
+	var deliveries []struct{ ID int64 }
+	require.NoError(t, json.Unmarshal([]byte(o.run("", "webhook", "deliveries", "ci", "--output", "json")), &deliveries))
+	require.Len(t, deliveries, 1)
+	delivery := strconv.FormatInt(deliveries[0].ID, 10)
+	require.Contains(t, o.run("", "webhook", "log", "ci", delivery), "answered 200")
+	require.Contains(t, o.run("", "webhook", "redeliver", "ci", delivery), "Delivers again as delivery ")
+	require.Equal(t, "PUSH_ARTIFACT", (<-calls).Get("X-Berth-Event"))
+	o.exits(3, "", "webhook", "redeliver", "ci", "4711")
 	o.exits(3, "", "webhook", "delete", "other")
 	o.exits(2, "", "webhook", "add", "bad", "ftp://example.com")
 	o.run("", "webhook", "delete", "ci")

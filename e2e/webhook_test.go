@@ -43,15 +43,19 @@ func (r *told) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// TestWebhook_everyPushIsToldThroughCrashes kills the gateway five times during 200 pushes: of each that was acknowledged the receiver
-// is told at least once, and of the pushes to one repository in their order.
+// TestWebhook_everyPushIsToldThroughCrashes kills a gateway five times during 200 pushes, where there are several each in its turn: of
+// each push that was acknowledged the receiver is told at least once, and of those to one repository in their order.
 func TestWebhook_everyPushIsToldThroughCrashes(t *testing.T) {
 	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
 		t.Parallel()
 		heard := &told{digests: map[string]int{}}
 		receiver := httptest.NewServer(heard)
 		defer receiver.Close()
-		gateway := harness.Start(t, stack)
+		gateways := []*harness.Gateway{harness.Start(t, stack)}
+		if stack.S3 != nil {
+			gateways = append(gateways, harness.Start(t, stack), harness.Start(t, stack))
+		}
+		gateway := gateways[0]
 		policy := fmt.Sprintf(`{"name": "crashes", "enabled": true, "event_types": ["PUSH_ARTIFACT"], "targets": [{"type": "http", "address": %q}]}`, receiver.URL)
 		response, err := gateway.Admin().Do(t.Context(), http.MethodPost, "/api/v2.0/projects/library/webhook/policies",
 			http.Header{"Content-Type": {"application/json"}}, bytes.NewReader([]byte(policy)), http.StatusCreated)
@@ -59,9 +63,12 @@ func TestWebhook_everyPushIsToldThroughCrashes(t *testing.T) {
 		require.NoError(t, response.Body.Close())
 		token, err := gateway.Admin().Token(t.Context(), "repository:library/told:pull,push")
 		require.NoError(t, err)
-		client := gateway.Admin().WithToken(token)
+		clients := make([]*harness.Client, len(gateways))
+		for i, gateway := range gateways {
+			clients[i] = gateway.Admin().WithToken(token)
+		}
 		image := harness.NewImage(1)
-		require.NoError(t, client.Push(t.Context(), "library/told", "first", image))
+		require.NoError(t, clients[0].Push(t.Context(), "library/told", "first", image))
 
 		var pushed []string
 		push := func(n int) error {
@@ -70,7 +77,7 @@ func TestWebhook_everyPushIsToldThroughCrashes(t *testing.T) {
 			manifest["annotations"] = map[string]string{"n": fmt.Sprint(n)}
 			encoded, err := json.Marshal(manifest)
 			require.NoError(t, err)
-			if err := client.PutManifest(t.Context(), "library/told", "latest", harness.MediaTypeManifest, encoded); err != nil {
+			if err := clients[n/40%len(clients)].PutManifest(t.Context(), "library/told", "latest", harness.MediaTypeManifest, encoded); err != nil {
 				return err
 			}
 			pushed = append(pushed, harness.Describe("", encoded).Digest)
@@ -86,13 +93,14 @@ func TestWebhook_everyPushIsToldThroughCrashes(t *testing.T) {
 			go func() {
 				defer close(killed)
 				<-time.After(rand.N(50 * time.Millisecond))
-				gateway.Kill()
+				gateways[n/40%len(gateways)].Kill()
 			}()
 			for push(n) == nil { // again and again, until it is gone
 			}
 			<-killed
-			gateway.Launch()
+			gateways[n/40%len(gateways)].Launch()
 		}
+		pushing := time.Now()
 		require.Eventually(t, func() bool {
 			heard.mu.Lock()
 			defer heard.mu.Unlock()
@@ -105,7 +113,7 @@ func TestWebhook_everyPushIsToldThroughCrashes(t *testing.T) {
 		}, 4*time.Minute, 200*time.Millisecond)
 		heard.mu.Lock()
 		defer heard.mu.Unlock()
-		t.Logf("%d pushes acknowledged, %d artifacts told in %d calls", len(pushed), len(heard.digests), heard.calls)
+		t.Logf("%d pushes acknowledged, %d artifacts told in %d calls, the last %s after the last push", len(pushed), len(heard.digests), heard.calls, time.Since(pushing))
 		last := -1
 		for _, digest := range pushed {
 			require.GreaterOrEqual(t, heard.digests[digest], last)

@@ -152,8 +152,8 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		Store: s.Store, Box: s.Box, Settings: s.Settings, Logger: slog.New(slog.DiscardHandler), Pause: 10 * time.Millisecond,
 	})
 	t.Cleanup(func() { require.NoError(t, sender.Close()) })
-	options.Webhooks = webhook.NewPolicies(webhook.PoliciesOptions{Store: s.Store, Box: s.Box, Sender: sender})
 	s.startJobs(t, &options, sender)
+	options.Webhooks = webhook.NewPolicies(webhook.PoliciesOptions{Store: s.Store, Box: s.Box, Sender: sender, Jobs: s.Jobs})
 	for _, change := range adjust {
 		change(&options)
 	}

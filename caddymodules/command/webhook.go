@@ -96,6 +96,19 @@ func webhookCommands(command *cobra.Command, local Local) {
 	})
 	do(command, local, "deliveries <name>", "Lists what a webhook has delivered, the newest first", listDeliveries).
 		Flags().Int("limit", 20, "how many at the most; 0 for all")
+	do(command, local, "redeliver <name> <delivery>", "Delivers again what was given up, or got lost at the receiver", func(c *call) error {
+		found, err := findWebhook(c)
+		if err != nil {
+			return err
+		}
+		location, err := c.change(c.Context(), http.MethodPost, found.path(c)+at("executions", c.arguments[1], "redeliver"), nil)
+		if err != nil {
+			return err
+		}
+		id := location[strings.LastIndexByte(location, '/')+1:]
+		return report(c, map[string]string{"delivery": id}, "Delivers again as delivery %s.", id)
+	})
+	do(command, local, "log <name> <delivery>", "Prints what was tried to deliver something, and what the receiver has answered", deliveryLog)
 }
 
 func (w webhook) addresses() string {
@@ -166,4 +179,28 @@ func listDeliveries(c *call) error {
 		column[webhookDelivery]{"EVENT", func(d webhookDelivery) any { return d.Extra["event_type"] }},
 		column[webhookDelivery]{"STATUS", func(d webhookDelivery) any { return d.Status }},
 		column[webhookDelivery]{"MESSAGE", func(d webhookDelivery) any { return d.Message }})
+}
+
+func deliveryLog(c *call) error {
+	found, err := findWebhook(c)
+	if err != nil {
+		return err
+	}
+	tasks := found.path(c) + at("executions", c.arguments[1], "tasks")
+	of, err := list[struct {
+		ID int64 `json:"id"`
+	}](c.Context(), c.API, tasks, nil, 0)
+	if err != nil {
+		return err
+	}
+	for _, task := range of {
+		_, text, err := c.send(c.Context(), http.MethodGet, tasks+at(strconv.FormatInt(task.ID, 10), "log"), nil)
+		if err != nil {
+			return err
+		}
+		if _, err := c.OutOrStdout().Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

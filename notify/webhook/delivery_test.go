@@ -2,8 +2,10 @@ package webhook_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/event"
+	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/notify/webhook"
@@ -338,4 +341,66 @@ func TestDelivery_waitsAsLongAsToldTo(t *testing.T) {
 		require.Equal(t, metadata.StatusSuccess, r.ended(t, strange, 1)[0].Status, value)
 		require.NoError(t, r.policies.Delete(t.Context(), admin, r.project, strange.ID))
 	}
+}
+
+// TestDelivery_whatWaitsIsBounded has a receiver that is gone while many events come, and one that is well.
+func TestDelivery_whatWaitsIsBounded(t *testing.T) {
+	var mu sync.Mutex
+	turnedAway := 0
+	r := start(t, sqlitetest.Open(t), func(o *webhook.SenderOptions) {
+		o.Pause = time.Hour
+		o.Observe = func(outcome string, n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			if outcome == "turned away" {
+				turnedAway += n
+			}
+		}
+	})
+	gone, well := receive(t, nil), receive(t, nil)
+	gone.Close()
+	dead := r.tell(t, "dead", webhook.WantedTarget{Type: "http", Address: gone.URL})
+	r.tell(t, "well", webhook.WantedTarget{Type: "http", Address: well.URL})
+	told := func(events ...event.Event) {
+		t.Helper()
+		r.happen(t, events...)
+		for range events {
+			well.next(t)
+		}
+	}
+	tell := func(kind event.Kind, n int) {
+		t.Helper()
+		for ; n > 0; n -= 10 { // so few at a time that those who are well take them all
+			e := pushed("v1")
+			e.Kind = kind
+			told(slices.Repeat([]event.Event{e}, 10)...)
+		}
+	}
+	tell(event.ManifestPulled, 50)
+	tell(event.ManifestPushed, 50)
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return turnedAway == 100-maxWaiting
+	}, time.Minute, 10*time.Millisecond)
+	executions, _, err := r.policies.Executions(t.Context(), r.project, dead.ID, metadata.Query{Limit: -1})
+	require.NoError(t, err)
+	of := map[string]int{}
+	away := 0
+	for _, e := range executions {
+		_, err := r.policies.Redeliver(t.Context(), admin, r.project, dead.ID, e.ID)
+		require.Equal(t, fault.Precondition, fault.Of(err), "neither what waits nor what was turned away: %v", err)
+		if !e.Ended() {
+			require.Contains(t, e.Parameters, "sha256:1")
+			of[strings.Split(e.Parameters, `"`)[3]]++
+			continue
+		}
+		require.Equal(t, metadata.StatusError, e.Status)
+		var n int
+		_, err = fmt.Sscanf(e.Message, "not delivered: too many deliveries wait for the receiver, so it is not told of %d events", &n)
+		require.NoError(t, err, e.Message)
+		away += n
+	}
+	require.Equal(t, map[string]int{"PULL_ARTIFACT": maxWaiting / 2, "PUSH_ARTIFACT": maxWaiting / 2}, of)
+	require.Equal(t, 100-maxWaiting, away)
 }

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,14 @@ type DispatcherOptions struct {
 	Settings *setting.Settings
 	// ExternalURL is how clients reach the registry, as the operator says; "" means as those who made the webhooks do.
 	ExternalURL string
-	Logger      *slog.Logger
+	// MaxWaiting is how many deliveries may wait for one target: of more events it is not told. Pulls, which may be any number, fill half
+	// of it. 0 means [DefaultMaxWaiting].
+	MaxWaiting int
+	Logger     *slog.Logger
 }
+
+// DefaultMaxWaiting is how many deliveries may wait for one target.
+const DefaultMaxWaiting = 10_000
 
 // Dispatcher makes deliveries of events.
 type Dispatcher struct {
@@ -35,7 +42,10 @@ type Dispatcher struct {
 }
 
 // NewDispatcher returns a dispatcher.
-func NewDispatcher(options DispatcherOptions) *Dispatcher { return &Dispatcher{options} }
+func NewDispatcher(options DispatcherOptions) *Dispatcher {
+	options.MaxWaiting = cmp.Or(options.MaxWaiting, DefaultMaxWaiting)
+	return &Dispatcher{options}
+}
 
 // Handle is the [follow.Options.Handle] of webhooks. What it returns writes the deliveries; they begin after [jobs.Jobs.Wake].
 func (d *Dispatcher) Handle(ctx context.Context, events []metadata.Event) (follow.Write, error) {
@@ -80,6 +90,7 @@ func (d *Dispatcher) deliveries(ctx context.Context, events []metadata.Event) ([
 		return nil, nil, err
 	}
 	known := surroundings{reader: d.options.Store.Reader, public: map[int64]bool{}, repositories: map[string]metadata.Repository{}}
+	waiting := crowds{reader: d.options.Store.Reader, most: int64(d.options.MaxWaiting), of: map[string]*crowd{}}
 	var submissions []jobs.Submission
 	var triggers []metadata.WebhookTrigger
 	for _, e := range events {
@@ -92,6 +103,13 @@ func (d *Dispatcher) deliveries(ctx context.Context, events []metadata.Event) ([
 				return nil, nil, err
 			}
 			for _, target := range policy.Targets {
+				room, err := waiting.join(ctx, o, policy, target)
+				if err != nil {
+					return nil, nil, err
+				}
+				if !room {
+					continue
+				}
 				submission, err := d.delivery(o, policy, target)
 				if err != nil { // which another try would only repeat, while all that comes after waits
 					d.options.Logger.ErrorContext(ctx, "an event cannot be told to webhooks", "event", e.ID, "kind", e.Kind, "error", err)
@@ -102,7 +120,7 @@ func (d *Dispatcher) deliveries(ctx context.Context, events []metadata.Event) ([
 			triggers = noteTrigger(triggers, metadata.WebhookTrigger{PolicyID: policy.ID, EventType: string(o.Type), At: e.At})
 		}
 	}
-	return submissions, triggers, nil
+	return append(submissions, waiting.turnedAway()...), triggers, nil
 }
 
 // noteTrigger adds a trigger, in the place of an earlier one of the same webhook and type.

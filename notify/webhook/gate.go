@@ -16,6 +16,8 @@ const (
 	// hang do not take the turns of others; knock is how long another delivery to it waits until it looks again.
 	silences = 3
 	knock    = 2 * time.Second
+	// complaints is how often the log is told of one target that too many deliveries wait for it.
+	complaints = time.Minute
 	// maxGates is from how many targets on those are forgotten to which nothing is under way.
 	maxGates = 1024
 )
@@ -32,18 +34,15 @@ type gate struct {
 	busy, silent int
 	// closed is until when the receiver asks to be left alone.
 	closed time.Time
+	// complained is when the log was last told that too many deliveries wait.
+	complained time.Time
 }
 
 // enter lets a delivery to the target pass, which has to leave again, or says how long it has to wait and why.
 func (g *gates) enter(target string, now time.Time) (wait time.Duration, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	own := g.of[target]
-	if own == nil {
-		g.prune(now)
-		own = &gate{}
-		g.of[target] = own
-	}
+	own := g.to(target, now)
 	switch {
 	case now.Before(own.closed):
 		return own.closed.Sub(now), "waits because the receiver has asked for it until " + own.closed.UTC().Format(time.RFC3339)
@@ -52,6 +51,29 @@ func (g *gates) enter(target string, now time.Time) (wait time.Duration, why str
 	}
 	own.busy++
 	return 0, ""
+}
+
+// complain reports whether the log is to be told that too many deliveries wait for the target, which it is once in a while.
+func (g *gates) complain(target string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	own := g.to(target, now)
+	if now.Sub(own.complained) < complaints {
+		return false
+	}
+	own.complained = now
+	return true
+}
+
+// to returns the gate of a target. The caller holds the lock.
+func (g *gates) to(target string, now time.Time) *gate {
+	own := g.of[target]
+	if own == nil {
+		g.prune(now)
+		own = &gate{}
+		g.of[target] = own
+	}
+	return own
 }
 
 // leave notes what came of a delivery that has entered; failed says that it could not reach the receiver or was refused by it.

@@ -2,11 +2,14 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 )
 
@@ -75,6 +78,51 @@ func (p *Policies) checkExecution(ctx context.Context, project metadata.Project,
 		return fault.New(fault.NotFound, "execution %d not found", executionID)
 	}
 	return err
+}
+
+// Redeliver delivers what a delivery that has ended was to deliver, once more and with the same id, and returns the new execution. The
+// error is a [*fault.Error]: NotFound, or Precondition for one that has not ended, or whose payload was never made.
+func (p *Policies) Redeliver(ctx context.Context, actor event.Actor, project metadata.Project, id, executionID int64) (metadata.Execution, error) {
+	if err := p.checkExecution(ctx, project, id, executionID); err != nil {
+		return metadata.Execution{}, err
+	}
+	tasks, err := p.options.Store.Tasks(ctx, executionID)
+	if err != nil {
+		return metadata.Execution{}, err
+	}
+	before, err := p.options.Store.Execution(ctx, executionID)
+	if err != nil {
+		return metadata.Execution{}, err
+	}
+	if !before.Ended() {
+		return metadata.Execution{}, fault.New(fault.Precondition, "delivery %d has not ended: it is tried again by itself", executionID)
+	}
+	again := jobs.Submission{Kind: Kind, SubjectID: id, Cause: jobs.CauseManual, Actor: actor.Name, Parameters: json.RawMessage(before.Parameters)}
+	for _, task := range tasks {
+		var d delivery
+		if err := json.Unmarshal([]byte(task.Parameters), &d); err != nil {
+			return metadata.Execution{}, fmt.Errorf("parameters of task %d: %w", task.ID, err)
+		}
+		if d.TurnedAway > 0 {
+			return metadata.Execution{}, fault.New(fault.Precondition, "execution %d stands for %d events that were not kept", executionID, d.TurnedAway)
+		}
+		again.Tasks = append(again.Tasks, jobs.Task{Lane: task.Lane, Parameters: d})
+	}
+	var execution metadata.Execution
+	err = p.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		begun, err := p.options.Jobs.Begin(ctx, tx, again)
+		if err != nil {
+			return err
+		}
+		execution = begun
+		e := actor.Event(event.JobStarted)
+		e.Project, e.Subject = project.Name, Kind
+		return tx.AppendEvent(ctx, e)
+	})
+	if err == nil {
+		p.options.Jobs.Wake()
+	}
+	return execution, err
 }
 
 // Trigger is when a webhook was last told of a type of event.

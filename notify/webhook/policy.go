@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/fault"
+	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/secret"
 )
@@ -35,6 +36,8 @@ type PoliciesOptions struct {
 	Box *secret.Box
 	// Sender is asked where receivers may be, and tries targets.
 	Sender *Sender
+	// Jobs deliver again.
+	Jobs *jobs.Jobs
 }
 
 // Policies administers webhooks. It is safe for concurrent use.

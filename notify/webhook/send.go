@@ -79,8 +79,9 @@ type SenderOptions struct {
 	// Timeout is how long a receiver may take to answer; 0 means [DefaultTimeout]. Pause is the one before the second attempt; 0 means
 	// [jobs.DefaultPause].
 	Timeout, Pause time.Duration
-	// Observe is told of each attempt whether it was "delivered", "failed" or "given up"; nil tells nobody.
-	Observe func(outcome string)
+	// Observe is told of attempts that were "delivered", "failed" or "given up", and of events that were "turned away" because too many
+	// deliveries wait for the receiver; nil tells nobody.
+	Observe func(outcome string, n int)
 	Logger  *slog.Logger
 }
 
@@ -104,7 +105,7 @@ type outboundTrust struct {
 func NewSender(options SenderOptions) *Sender {
 	options.Timeout = cmp.Or(options.Timeout, DefaultTimeout)
 	if options.Observe == nil {
-		options.Observe = func(string) {}
+		options.Observe = func(string, int) {}
 	}
 	return &Sender{options: options, gates: gates{of: map[string]*gate{}}, transports: map[outboundTrust]*http.Transport{}}
 }
@@ -141,7 +142,9 @@ type delivery struct {
 	// Target is the key of the target.
 	Target string `json:"target"`
 	// Aside is the lane for deliveries about the same artifact when one of them has failed too often to wait for it.
-	Aside       string `json:"aside,omitempty"`
+	Aside string `json:"aside,omitempty"`
+	// TurnedAway, where it is set, is how many events the target is not told of because too many deliveries wait for it.
+	TurnedAway  int    `json:"turned_away,omitempty"`
 	EventType   Type   `json:"event_type"`
 	ContentType string `json:"content_type"`
 	Body        string `json:"body"`
@@ -159,6 +162,13 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 	if err := run.Decode(&d); err != nil {
 		return err
 	}
+	if d.TurnedAway > 0 {
+		s.options.Observe("turned away", d.TurnedAway)
+		if s.gates.complain(d.Target, time.Now()) {
+			s.options.Logger.WarnContext(ctx, "events are not told to a webhook: too many deliveries wait for its receiver", "webhook", d.PolicyID, "events", d.TurnedAway)
+		}
+		return jobs.Permanent(fmt.Errorf("%w: too many deliveries wait for the receiver, so it is not told of %d events", errGone, d.TurnedAway))
+	}
 	if err := s.wait(ctx, run, d); err != nil {
 		return err
 	}
@@ -167,14 +177,14 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 	s.gates.leave(d.Target, time.Now(), answer, err != nil && ctx.Err() == nil && !pointless)
 	switch {
 	case err == nil:
-		s.options.Observe("delivered")
+		s.options.Observe("delivered", 1)
 	case ctx.Err() != nil: // stopped, or handed over
 	case pointless, time.Since(run.Task.CreatedAt) > maxAge,
 		refused(answer.Status) && run.Task.Attempts >= refusals, run.Task.Attempts >= attempts:
-		s.options.Observe("given up")
+		s.options.Observe("given up", 1)
 		return jobs.Permanent(err)
 	default:
-		s.options.Observe("failed")
+		s.options.Observe("failed", 1)
 		return s.again(ctx, run, d, answer, err)
 	}
 	return err

@@ -60,6 +60,9 @@ func eachEngine(t *testing.T, test func(t *testing.T, r *registry)) {
 	})
 }
 
+// maxWaiting is how many deliveries wait for one target.
+const maxWaiting = 60
+
 func start(t *testing.T, store *metadata.Store, adjust func(*webhook.SenderOptions)) *registry {
 	t.Helper()
 	box, err := secret.New([]byte(strings.Repeat("k", secret.MinKeyLength)))
@@ -82,7 +85,7 @@ func start(t *testing.T, store *metadata.Store, adjust func(*webhook.SenderOptio
 	t.Cleanup(func() { require.NoError(t, sender.Close()) })
 	work := jobs.New(jobs.Options{Store: store, Logger: quiet, Kinds: []jobs.Kind{sender.Delivering()}, Poll: 10 * time.Millisecond})
 	t.Cleanup(func() { require.NoError(t, work.Close()) })
-	r.dispatcher = webhook.NewDispatcher(webhook.DispatcherOptions{Store: store, Jobs: work, Settings: r.settings, Logger: quiet})
+	r.dispatcher = webhook.NewDispatcher(webhook.DispatcherOptions{Store: store, Jobs: work, Settings: r.settings, Logger: quiet, MaxWaiting: maxWaiting})
 	follower := follow.New(follow.Options{
 		Store: store, Name: webhook.Follower, Handle: r.dispatcher.Handle, Written: work.Wake, Logger: quiet, Poll: 10 * time.Millisecond,
 	})
@@ -93,7 +96,7 @@ func start(t *testing.T, store *metadata.Store, adjust func(*webhook.SenderOptio
 		stop()
 		following.Wait()
 	})
-	r.policies = webhook.NewPolicies(webhook.PoliciesOptions{Store: store, Box: box, Sender: sender})
+	r.policies = webhook.NewPolicies(webhook.PoliciesOptions{Store: store, Box: box, Sender: sender, Jobs: work})
 	return r
 }
 
