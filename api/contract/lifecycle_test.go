@@ -84,5 +84,24 @@ func retentions(h *harbor) {
 	ok[*retention.OperateRetentionExecutionOK](h)(h.Retention.OperateRetentionExecution(ctx, &retention.OperateRetentionExecutionParams{
 		ID: made, Eid: execution.ID, Body: retention.OperateRetentionExecutionBody{Action: "stop"},
 	}))
+	told := tellAll(h, "TAG_RETENTION", "DELETE_ARTIFACT")
+	_, _, err = h.Retention.TriggerRetentionExecution(ctx, &retention.TriggerRetentionExecutionParams{ID: made})
+	require.NoError(h.t, err)
+	payloads := map[string]toldPayload{}
+	for len(payloads) < 2 {
+		payload := told()
+		if payload.Type == "TAG_RETENTION" || payload.EventData.Repository["repo_full_name"] == "retained/app" { // others are of before
+			payloads[payload.Type] = payload
+		}
+	}
+	require.Equal(h.t, "v1", payloads["DELETE_ARTIFACT"].EventData.Resources[0]["tag"])
+	kept := payloads["TAG_RETENTION"].EventData.Retention
+	require.Equal(h.t, "SUCCESS", kept["result"])
+	require.Equal(h.t, "retained", kept["project_name"])
+	require.InDelta(h.t, made, kept["retention_policy_id"], 0)
+	require.Equal(h.t, [2]any{2.0, 1.0}, [2]any{kept["total"], kept["retained"]})
+	require.Len(h.t, kept["deleted_artifact"], 1)
+	require.Equal(h.t, "retained/app:v1", kept["deleted_artifact"].([]any)[0].(map[string]any)["name_tag"])
+	require.NotEmpty(h.t, kept["retention_rule"])
 	ok[*retention.DeleteRetentionOK](h)(h.Retention.DeleteRetention(ctx, &retention.DeleteRetentionParams{ID: made}))
 }

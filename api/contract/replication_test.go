@@ -53,6 +53,7 @@ func registries(h *harbor) {
 
 func replications(h *harbor) {
 	ctx := h.t.Context()
+	told := tellAll(h, "REPLICATION")
 	address := "http://" + remotetest.Distribution(h.t)
 	far := id(h.t, ok[*registry.CreateRegistryCreated](h)(h.Registry.CreateRegistry(ctx, &registry.CreateRegistryParams{
 		Registry: &models.Registry{Name: "far", URL: address, Type: "docker-registry"},
@@ -97,6 +98,18 @@ func replications(h *harbor) {
 	refused[*replication.GetReplicationLogOK](h, "404")(h.Replication.GetReplicationLog(ctx, &replication.GetReplicationLogParams{ID: execution, TaskID: 4711}))
 	ok[*replication.StopReplicationOK](h)(h.Replication.StopReplication(ctx, &replication.StopReplicationParams{ID: execution}))
 	refused[*replication.StopReplicationOK](h, "404")(h.Replication.StopReplication(ctx, &replication.StopReplicationParams{ID: 4711}))
+
+	payload := told()
+	require.Equal(h.t, "admin", payload.Operator)
+	moved := payload.EventData.Replication
+	require.Equal(h.t, "Success", moved["job_status"])
+	require.Equal(h.t, "MANUAL", moved["trigger_type"])
+	require.Equal(h.t, "admin", moved["policy_creator"])
+	require.Equal(h.t, "image", moved["artifact_type"])
+	require.Equal(h.t, "library", moved["src_resource"].(map[string]any)["namespace"])
+	require.Equal(h.t, map[string]any{"registry_name": "far", "registry_type": "docker-registry", "endpoint": address, "namespace": "mirror"}, moved["dest_resource"])
+	require.Len(h.t, moved["successful_artifact"], 1)
+	require.NotContains(h.t, moved, "failed_artifact")
 
 	read.Description = "changed"
 	ok[*replication.UpdateReplicationPolicyOK](h)(h.Replication.UpdateReplicationPolicy(ctx, &replication.UpdateReplicationPolicyParams{ID: number, Policy: read}))

@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -155,4 +156,45 @@ func systemWebhooks(h *harbor) {
 	require.Equal(h.t, "DELETE_ARTIFACT", jobs[0].EventType)
 	h.call(http.MethodDelete, one, "", http.StatusOK)
 	h.call(http.MethodGet, one, "", http.StatusNotFound)
+}
+
+// toldPayload is what a receiver is told, as far as it is looked at.
+type toldPayload struct {
+	Type      string `json:"type"`
+	Operator  string `json:"operator"`
+	EventData struct {
+		Resources   []map[string]any `json:"resources"`
+		Repository  map[string]any   `json:"repository"`
+		Replication map[string]any   `json:"replication"`
+		Retention   map[string]any   `json:"retention"`
+	} `json:"event_data"`
+}
+
+// tellAll has a receiver told of events of some types, of all projects, until the test ends, and returns what waits for the next payload.
+func tellAll(h *harbor, types ...string) (next func() toldPayload) {
+	h.t.Helper()
+	told := make(chan toldPayload, 9)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var payload toldPayload
+		if json.NewDecoder(r.Body).Decode(&payload) == nil {
+			told <- payload
+		}
+	}))
+	h.t.Cleanup(receiver.Close)
+	h.server.FollowWebhooks(h.t)
+	wanted, err := json.Marshal(models.WebhookPolicy{
+		Name: h.t.Name(), Enabled: true, EventTypes: types, Targets: []*models.WebhookTargetObject{{Type: "http", Address: receiver.URL}},
+	})
+	require.NoError(h.t, err)
+	h.call(http.MethodPost, "/system/webhook/policies", string(wanted), http.StatusCreated)
+	return func() toldPayload {
+		h.t.Helper()
+		select {
+		case payload := <-told:
+			return payload
+		case <-time.After(time.Minute):
+			require.Fail(h.t, "nobody calls")
+			return toldPayload{}
+		}
+	}
 }

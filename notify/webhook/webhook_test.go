@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/event"
@@ -311,6 +312,10 @@ func TestPayload_ofEachTypeInEachFormat(t *testing.T) {
 
 			told = events.next(t)
 			require.Equal(t, "application/cloudevents+json", told.header.Get("Content-Type"))
+			var judged cloudevents.Event // by the rules of the specification
+			require.NoError(t, json.Unmarshal([]byte(told.body), &judged))
+			require.NoError(t, judged.Validate())
+			require.Equal(t, "alice", judged.Extensions()["operator"])
 			var ce map[string]any
 			require.NoError(t, json.Unmarshal([]byte(told.body), &ce))
 			require.NotEmpty(t, ce["id"])
