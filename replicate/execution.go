@@ -99,7 +99,7 @@ func (p *Policies) submit(ctx context.Context, actor event.Actor, policy metadat
 
 // Stop stops an execution: its transfers end at once. The error is a [*fault.Error] of kind NotFound.
 func (p *Policies) Stop(ctx context.Context, actor event.Actor, executionID int64) error {
-	if _, err := p.Execution(ctx, executionID); err != nil {
+	if _, err := p.known(ctx, executionID); err != nil {
 		return err
 	}
 	return p.jobs.Stop(ctx, executionID, func(ctx context.Context, tx *metadata.Tx) error {
@@ -107,15 +107,21 @@ func (p *Policies) Stop(ctx context.Context, actor event.Actor, executionID int6
 	})
 }
 
-// Execution returns an execution. The error is a [*fault.Error] of kind NotFound.
-func (p *Policies) Execution(ctx context.Context, id int64) (Execution, error) {
+// known returns an execution without its counts.
+func (p *Policies) known(ctx context.Context, id int64) (metadata.Execution, error) {
 	row, err := p.options.Store.Execution(ctx, id)
 	if err == nil && row.Kind != Kind {
 		err = metadata.ErrNotFound
 	}
 	if errors.Is(err, metadata.ErrNotFound) {
-		return Execution{}, fault.Because(err, fault.NotFound, "execution %d of replication not found", id)
+		return row, fault.Because(err, fault.NotFound, "execution %d of replication not found", id)
 	}
+	return row, err
+}
+
+// Execution returns an execution. The error is a [*fault.Error] of kind NotFound.
+func (p *Policies) Execution(ctx context.Context, id int64) (Execution, error) {
+	row, err := p.known(ctx, id)
 	if err != nil {
 		return Execution{}, err
 	}
@@ -169,12 +175,15 @@ func (p *Policies) count(ctx context.Context, rows []metadata.Execution) ([]Exec
 // Tasks returns a page of an execution's tasks, and the number on all pages: one for each repository, or the one that found out what
 // there is to do where there are none. The error is a [*fault.Error] of kind NotFound.
 func (p *Policies) Tasks(ctx context.Context, executionID int64, q metadata.Query) ([]metadata.Task, int64, error) {
-	execution, err := p.Execution(ctx, executionID)
+	if _, err := p.known(ctx, executionID); err != nil {
+		return nil, 0, err
+	}
+	_, moves, err := p.options.Store.ListTasks(ctx, executionID, MoveKind, metadata.Query{Limit: 1})
 	if err != nil {
 		return nil, 0, err
 	}
 	kind := MoveKind
-	if execution.Total == 0 {
+	if moves == 0 {
 		kind = Kind
 	}
 	return p.options.Store.ListTasks(ctx, executionID, kind, q)

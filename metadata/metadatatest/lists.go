@@ -206,7 +206,7 @@ func testListPages(t *testing.T, f fixture) {
 			}
 			whole := list(0, -1)
 			require.Len(t, whole, 41)
-			for offset := range 43 {
+			for offset := 0; offset < 44; offset += 2 {
 				for _, limit := range []int{1, 7, 50} {
 					require.Equal(t, slices.Clone(whole[min(offset, 41):min(offset+limit, 41)]), list(int64(offset), int64(limit)), "%v from %d", orders, offset)
 				}
