@@ -187,6 +187,8 @@ func (r *race) push(worker int, end time.Time) {
 		for _, i := range random.Perm(raceLayers)[:1+random.IntN(3)] {
 			image.layers = append(image.layers, r.layers[i])
 		}
+		// Nobody shares the last one, so each deletion leaves something to collect.
+		image.layers = append(image.layers, noise(uint64(raceLayers+worker)<<32+uint64(round), 2_000))
 		r.pushImage(random, key, &image)
 		r.mu.Lock()
 		r.acknowledged[key] = image
