@@ -32,27 +32,28 @@ var mayImport = map[string][]string{
 	"secret":   {},
 	"outbound": {},
 	"flush":    {},
+	"pause":    {},
 	// What tests and the programs that they start share.
 	"outputtest":           {},
 	"storage/s3/s3server":  {"outputtest"},
 	"jobs/redis/redistest": {"outputtest"},
 	// L1: means. They do not know each other, except that permissions are about principals and SQL keeps everybody's rows.
-	"storage/...":  {"storage/..."},
-	"metadata/...": {"oci", "event", "secret", "metadata/..."},
+	"storage/...":  {"pause", "storage/..."},
+	"metadata/...": {"oci", "event", "secret", "pause", "metadata/..."},
 	"identity":     {"oci", "event", "secret"},
 	// Sources and tokens read rows.
 	"identity/...": {"oci", "event", "fault", "secret", "flush", "identity/...", "metadata", "setting"},
 	"event/follow": {"metadata"},
-	"jobs/...":     {"event", "fault", "metadata", "jobs"},
+	"jobs/...":     {"event", "fault", "pause", "metadata", "jobs"},
 	"policy/...":   {"oci", "event", "fault", "identity", "identity/fresh", "metadata", "policy/..."},
 	"setting":      {"event", "fault", "secret", "identity/fresh", "metadata"},
 	// L2: use cases see no HTTP and no SQL.
 	"registry/...": {"oci", "event", "fault", "secret", "flush", "jobs", "storage", "metadata", "identity", "policy/...", "registry/..."},
 	"project/...":  {"oci", "event", "fault", "secret", "setting", "metadata", "jobs", "identity/...", "policy/...", "project/..."},
 	// The proxy cache keeps what it fetches through an interface of its own.
-	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "metadata", "jobs", "policy/selector", "replicate/remote"},
-	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "metadata", "jobs", "policy/selector", "replicate/..."},
-	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "setting", "outbound", "metadata", "jobs", "notify/..."},
+	"replicate/proxy": {"oci", "event", "identity/fresh", "outbound", "pause", "metadata", "jobs", "policy/selector", "replicate/remote"},
+	"replicate/...":   {"oci", "event/...", "fault", "secret", "setting", "outbound", "pause", "metadata", "jobs", "policy/selector", "replicate/..."},
+	"notify/...":      {"oci", "event/...", "fault", "secret", "flush", "pause", "setting", "outbound", "metadata", "jobs", "notify/..."},
 	"health":          {},
 	// L3: faces see use cases.
 	"api/...":          {"oci", "event", "fault", "setting", "identity/...", "policy/...", "metadata", "jobs", "storage", "registry", "project/...", "notify/...", "replicate", "replicate/adapter", "health", "api/..."},

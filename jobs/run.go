@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/pause"
 )
 
 // The causes for which a task's context ends.
@@ -214,13 +215,13 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, run *Run, failure, cause
 		outcome, status, message = "error", metadata.StatusError, failure.Error()
 		log.Printf("failed: %v", failure)
 	default:
-		pause := min(kind.Pause<<min(task.Attempts-1, 20), lastPause)
+		wait := min(kind.Pause<<min(task.Attempts-1, 20), lastPause)
 		if told && retry.After > 0 {
-			pause = retry.After
+			wait = retry.After
 		}
-		pause += rand.N(pause/5 + 1) //nolint:gosec // jitter need not be secret
-		outcome, status, message, due = "retry", metadata.StatusScheduled, failure.Error(), time.Now().Add(pause)
-		log.Printf("failed, and is tried again in %s: %v", pause.Round(time.Second), failure)
+		wait += rand.N(wait/5 + 1) //nolint:gosec // jitter need not be secret
+		outcome, status, message, due = "retry", metadata.StatusScheduled, failure.Error(), time.Now().Add(wait)
+		log.Printf("failed, and is tried again in %s: %v", wait.Round(time.Second), failure)
 	}
 	lane := task.Lane
 	if told && retry.Lane != "" {
@@ -252,11 +253,7 @@ func (j *Jobs) conclude(ctx context.Context, kind Kind, run *Run, failure, cause
 		if err == nil || errors.Is(err, metadata.ErrConflict) || errors.Is(err, metadata.ErrNotFound) { // another's, or removed meanwhile
 			return outcome
 		}
-		pause := time.NewTimer(min(time.Duration(try)*100*time.Millisecond, 5*time.Second))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if pause.For(ctx, min(time.Duration(try)*100*time.Millisecond, 5*time.Second)) != nil {
 			j.options.Logger.ErrorContext(ctx, "the end of a task is not written down: it will be done again", slog.Int64("task", task.ID), slog.Any("error", err))
 			return outcome
 		}

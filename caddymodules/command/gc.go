@@ -11,6 +11,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/pause"
 )
 
 // execution is one run of work as the API returns it.
@@ -122,17 +124,13 @@ func runGC(c *call) error {
 
 // await asks for an execution until it has ended.
 func await[T any](ctx context.Context, a *API, path string, ended func(T) bool) (T, error) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		found, err := get[T](ctx, a, path, nil)
 		if err != nil || ended(found) {
 			return found, err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return found, ctx.Err()
-		case <-timer.C:
+		if err := pause.For(ctx, wait); err != nil {
+			return found, err
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/berth-registry/berth/pause"
 )
 
 // jobExecution is an execution of any kind of work as the API returns it.
@@ -169,12 +171,8 @@ func printJobLog(c *call) error {
 		if !c.on("follow") || task.EndedAt != nil {
 			return nil
 		}
-		pause := time.NewTimer(followPause)
-		select {
-		case <-pause.C:
-		case <-c.Context().Done():
-			pause.Stop()
-			return c.Context().Err()
+		if err := pause.For(c.Context(), followPause); err != nil {
+			return err
 		}
 	}
 }

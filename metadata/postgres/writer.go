@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/pause"
 )
 
 // maxTries is how often a transaction is tried that others keep getting in the way of.
@@ -26,12 +27,8 @@ func (w writer) Run(ctx context.Context, fn func(ctx context.Context, executor m
 		if err == nil || try == maxTries || !contended(err) && (committing || !lost(err)) {
 			return err
 		}
-		pause := time.NewTimer(rand.N(time.Duration(try) * 10 * time.Millisecond)) //nolint:gosec // jitter need not be secret
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
+		if err := pause.For(ctx, rand.N(time.Duration(try)*10*time.Millisecond)); err != nil { //nolint:gosec // jitter need not be secret
+			return err
 		}
 	}
 }

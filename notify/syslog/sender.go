@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/pause"
 	"github.com/berth-registry/berth/setting"
 )
 
@@ -105,7 +106,7 @@ func (s *Sender) run(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	pause := minPause
+	next := minPause
 	for ctx.Err() == nil {
 		endpoint, err := s.endpoint(ctx)
 		if err == nil && (endpoint.Address == "" || s.options.Spool.Waiting() == 0) {
@@ -120,16 +121,11 @@ func (s *Sender) run(ctx context.Context) {
 			continue
 		}
 		if time.Since(began) > maxPause {
-			pause = minPause
+			next = minPause
 		}
 		s.options.Logger.WarnContext(ctx, "the audit log is not forwarded for the moment", "endpoint", endpoint.Address, "error", err, "waiting_bytes", s.options.Spool.Waiting())
-		timer := time.NewTimer(pause + rand.N(pause/2)) //nolint:gosec // jitter need not be secret
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
-		pause = min(2*pause, maxPause)
+		_ = pause.For(ctx, next+rand.N(next/2)) //nolint:gosec // jitter need not be secret; the loop sees the end
+		next = min(2*next, maxPause)
 	}
 }
 

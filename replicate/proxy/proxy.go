@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/identity/fresh"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/pause"
 	"github.com/berth-registry/berth/policy/selector"
 	"github.com/berth-registry/berth/replicate/remote"
 )
@@ -296,12 +297,8 @@ func (c *Cache) alone(ctx context.Context, name string, done func(ctx context.Co
 		if err != nil || there {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := pause.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

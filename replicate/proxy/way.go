@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/berth-registry/berth/oci"
+	"github.com/berth-registry/berth/pause"
 	"github.com/berth-registry/berth/replicate/remote"
 )
 
@@ -131,7 +132,7 @@ func (w *way) transfer(ctx context.Context) error {
 // open opens the blob where it goes on, and returns its size, -1 when that is not known. It tries again when that may help.
 func (w *way) open(ctx context.Context) (int64, error) {
 	r := w.fetch.repository
-	for try, pause := 1, firstPause; ; try, pause = try+1, 2*pause {
+	for try, wait := 1, firstPause; ; try, wait = try+1, 2*wait {
 		w.close()
 		own, cancel := context.WithCancel(ctx)
 		w.cancel, w.watch = cancel, time.AfterFunc(r.cache.options.Idle, cancel)
@@ -147,20 +148,9 @@ func (w *way) open(ctx context.Context) (int64, error) {
 		if status, _, answered := remote.Answer(err); try >= fruitlessTries || errors.Is(err, remote.ErrNotFound) || answered && (status < http.StatusInternalServerError || status == http.StatusLoopDetected) {
 			return 0, err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return 0, err
 		}
-	}
-}
-
-func sleep(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -198,7 +188,7 @@ func (w *way) travel(ctx context.Context, size int64) error {
 		if fruitless++; fruitless >= fruitlessTries {
 			return fmt.Errorf("got no further than %d of %d bytes in %d tries: %w", w.offset, size, fruitless, err)
 		}
-		if err := sleep(ctx, firstPause); err != nil {
+		if err := pause.For(ctx, firstPause); err != nil {
 			return err
 		}
 		if _, err := w.open(ctx); err != nil {

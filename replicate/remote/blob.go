@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/outbound"
+	"github.com/berth-registry/berth/pause"
 )
 
 // HasBlob reports whether the repository has a blob.
@@ -149,29 +150,26 @@ func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.De
 // Persist calls advance until it returns nil, and tells how often it was called again. It waits between, longer each time, or for as
 // long as a registry asks. It gives up when an error is final, or when for several calls the offset has got no further.
 func Persist(ctx context.Context, offset func() int64, advance func(ctx context.Context) error) (resumed int, err error) {
-	pause, fruitless, furthest := firstPause, 0, int64(-1)
+	next, fruitless, furthest := firstPause, 0, int64(-1)
 	for {
 		err := advance(ctx)
 		if err == nil || ctx.Err() != nil || final(err) {
 			return resumed, err
 		}
 		if offset() > furthest {
-			furthest, fruitless, pause = offset(), 0, firstPause
+			furthest, fruitless, next = offset(), 0, firstPause
 		}
 		if fruitless++; fruitless > fruitlessTries {
 			return resumed, fmt.Errorf("got no further than %d bytes in %d tries: %w", furthest, fruitlessTries, err)
 		}
-		wait := pause
+		wait := next
 		if busy, ok := errors.AsType[*busyError](err); ok {
 			wait = max(wait, busy.after)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if stopped := pause.For(ctx, wait); stopped != nil {
+			return resumed, errors.Join(stopped, err)
 		}
-		pause = min(2*pause, longestPause)
+		next = min(2*next, longestPause)
 		resumed++
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/berth-registry/berth/pause"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -37,7 +38,7 @@ func (b *Backend) do(ctx context.Context, doing string, fn func(ctx context.Cont
 
 func (b *Backend) doRequest(ctx context.Context, r request) error {
 	started := time.Now()
-	pause := firstPause
+	wait := firstPause
 	for attempt := 1; ; attempt++ {
 		err := r.once(ctx)
 		if err == nil {
@@ -48,10 +49,10 @@ func (b *Backend) doRequest(ctx context.Context, r request) error {
 			time.Since(started) > 2*r.timeout {
 			return err
 		}
-		if err := sleep(ctx, max(retryable.After, pause-rand.N(pause/2))); err != nil { //nolint:gosec // jitter need not be secret
+		if err := pause.For(ctx, max(retryable.After, wait-rand.N(wait/2))); err != nil { //nolint:gosec // jitter need not be secret
 			return err
 		}
-		pause *= 2
+		wait *= 2
 	}
 }
 
@@ -72,17 +73,6 @@ func (r request) once(ctx context.Context) error {
 		err = errStalled
 	}
 	return classify(ctx, r.doing, err, *asked)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // retryAfterKey is the key under which a request's context has a *time.Duration for what the server asks for: minio-go drops
