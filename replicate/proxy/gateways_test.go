@@ -96,6 +96,8 @@ type download struct {
 
 func (g *gateway) download(ctx context.Context, repository string, blob []byte) *download {
 	g.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	g.t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+blobPath(repository, blob), nil)
 	require.NoError(g.t, err)
 	response, err := client.Do(request)
