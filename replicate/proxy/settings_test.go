@@ -28,6 +28,8 @@ func TestPull_connectionsAreBound(t *testing.T) {
 		var mu sync.Mutex
 		held, most := 0, 0
 		open := make(chan struct{})
+		release := sync.OnceFunc(func() { close(open) })
+		t.Cleanup(release)
 		u.set(func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || !isBlob(r) {
 				return false
@@ -63,7 +65,7 @@ func TestPull_connectionsAreBound(t *testing.T) {
 			}
 			return begun == 5 && held == want
 		}, 30*time.Second, 5*time.Millisecond)
-		close(open)
+		release()
 		pulls.Wait()
 		require.Equal(t, want, most)
 	}
