@@ -64,6 +64,7 @@ func TestGuides_lifecycle(t *testing.T) {
 	require.Contains(t, o.run("", "gc", "run", "--grace", "0s"), "Freed 5.0 KiB: 2 blobs")
 	said = o.types("berth gc log"+rest, as("12", latest("gc", "list")), "")
 	require.Contains(t, said[0], "freed 2 with 5.0 KiB")
+	require.Contains(t, said[1], "has ended: Success", "what has ended is not said to be stopped")
 	require.Contains(t, o.run("", "gc", "schedule"), "Weekly")
 	require.NoError(t, gateway.Admin().Push(t.Context(), "library/app", "v2", image))
 	said = o.types(blocks[1], as(), "")

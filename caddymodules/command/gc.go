@@ -61,10 +61,15 @@ func gcCommands(command *cobra.Command, local Local) {
 		return err
 	})
 	do(command, local, "stop <id>", "Stops a garbage collection; the next one goes on", func(c *call) error {
-		if _, err := c.change(c.Context(), http.MethodPut, at("system", "gc", c.arguments[0]), nil); err != nil {
+		path := at("system", "gc", c.arguments[0])
+		if _, err := c.change(c.Context(), http.MethodPut, path, nil); err != nil {
 			return err
 		}
-		return report(c, nil, "Garbage collection %s stops.", c.arguments[0])
+		ended, err := await(c.Context(), c.API, path, execution.ended)
+		if err != nil {
+			return err
+		}
+		return report(c, nil, "Garbage collection %s has ended: %s.", c.arguments[0], ended.Status)
 	})
 	schedule := do(command, local, "schedule [hourly|daily|weekly|none|cron]", "Shows or sets when garbage is collected", scheduleGC)
 	gcFlags(schedule)
