@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,10 @@ func listAudit(c *call) error {
 		if value := c.text(flag); value != "" {
 			terms = append(terms, form+value)
 		}
+	}
+	operations := []string{"create", "pull", "delete", "update", "login", "logout"}
+	if operation := c.text("operation"); operation != "" && !slices.Contains(operations, operation) {
+		return usageError("--operation is %q: it must be one of %s", operation, strings.Join(operations, ", "))
 	}
 	add("user", "username=")
 	add("operation", "operation=")
@@ -112,5 +117,6 @@ func purgeAudit(c *call) error {
 	if err != nil {
 		return err
 	}
-	return report(c, map[string]string{"execution": location}, "Started purging; its log is at %s.", location)
+	id := location[strings.LastIndexByte(location, '/')+1:]
+	return report(c, map[string]string{"execution": id}, "Started purging as execution %s; see \"berth job tasks %s\".", id, id)
 }

@@ -62,11 +62,15 @@ func setConfig(c *call, key, text string) error {
 	if err != nil {
 		return err
 	}
+	now, known := values[key]
+	if !known {
+		return usageError("there is no setting %q: \"berth config get\" lists them", key)
+	}
 	var value any = text
-	switch values[key].Value.(type) {
+	switch now.Value.(type) {
 	case bool, float64:
 		if json.Unmarshal([]byte(strings.TrimSpace(text)), &value) != nil {
-			return usageError("%s is %v now: %q is of another type", key, values[key].Value, text)
+			return usageError("%s is %v now: %q is of another type", key, now.Value, text)
 		}
 	}
 	if _, err := c.change(c.Context(), http.MethodPut, "/configurations", map[string]any{key: value}); err != nil {

@@ -89,14 +89,14 @@ func readDocument(file string, standard io.Reader) (document, error) {
 	if file != "-" {
 		opened, err := os.Open(file) //nolint:gosec // whoever runs the command named it
 		if err != nil {
-			return document{}, fmt.Errorf("read configuration: %w", err)
+			return document{}, usageError("read configuration: %v", err) // 1 would say that there are changes
 		}
 		defer opened.Close()
 		source = opened
 	}
 	content, err := io.ReadAll(io.LimitReader(source, maxDocument))
 	if err != nil {
-		return document{}, fmt.Errorf("read configuration: %w", err)
+		return document{}, usageError("read configuration: %v", err)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true)

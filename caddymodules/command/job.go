@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +107,9 @@ func listJobs(c *call) error {
 		terms = append(terms, "vendor_type="+kind)
 	}
 	if status := c.text("status"); status != "" {
+		if statuses := []string{"Pending", "Running", "Success", "Error", "Stopped"}; !slices.Contains(statuses, status) {
+			return usageError("--status is %q: it must be one of %s", status, strings.Join(statuses, ", "))
+		}
 		terms = append(terms, "status="+status)
 	}
 	query := url.Values{}

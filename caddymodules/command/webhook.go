@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,11 +89,17 @@ func webhookCommands(command *cobra.Command, local Local) {
 		if err != nil {
 			return err
 		}
-		return printList(c, trials,
+		if err := printList(c, trials,
 			column[webhookTrial]{"TARGET", func(t webhookTrial) any { return t.Address }},
 			column[webhookTrial]{"ARRIVED", func(t webhookTrial) any { return yesNo(t.Succeeded) }},
 			column[webhookTrial]{"STATUS", func(t webhookTrial) any { return t.StatusCode }},
-			column[webhookTrial]{"ANSWER", func(t webhookTrial) any { return t.Error + t.Response }})
+			column[webhookTrial]{"ANSWER", func(t webhookTrial) any { return strings.TrimSpace(t.Error + " " + t.Response) }}); err != nil {
+			return err
+		}
+		if lost := slices.IndexFunc(trials, func(t webhookTrial) bool { return !t.Succeeded }); lost >= 0 {
+			return fmt.Errorf("the test has not arrived at %s", trials[lost].Address)
+		}
+		return nil
 	})
 	do(command, local, "deliveries <name>", "Lists what a webhook has delivered, the newest first", listDeliveries).
 		Flags().Int("limit", 20, "how many at the most; 0 for all")
@@ -154,10 +161,11 @@ func addWebhook(c *call) error {
 		}
 	}
 	wanted := webhook{Name: c.arguments[0], Enabled: true, EventTypes: events, Targets: []webhookTarget{target}}
-	if _, err := c.change(c.Context(), http.MethodPost, webhooksPath(c), wanted); err != nil {
+	location, err := c.change(c.Context(), http.MethodPost, webhooksPath(c), wanted)
+	if err != nil {
 		return err
 	}
-	return report(c, nil, "Added the webhook %s.", wanted.Name)
+	return report(c, map[string]string{"webhook": location[strings.LastIndexByte(location, '/')+1:]}, "Added the webhook %s.", wanted.Name)
 }
 
 func listDeliveries(c *call) error {
