@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/identity/personal"
 	"github.com/berth-registry/berth/metadata"
 	"github.com/berth-registry/berth/policy"
@@ -100,6 +101,9 @@ func (a *API) createOwnToken(c *Call, in struct {
 ) (CreatedAs[madeAccessToken], error) {
 	if err := c.ownTokens(policy.Create); err != nil {
 		return CreatedAs[madeAccessToken]{}, err
+	}
+	if c.Principal.UserID() == 0 { // a command on the machine itself
+		return CreatedAs[madeAccessToken]{}, fault.New(fault.Invalid, "access tokens are those of people: log in as the one whose it shall be")
 	}
 	made, secret, err := a.options.AccessTokens.Create(c.Context(), c.actor(), c.Principal.UserID(), personal.NewToken{
 		Name: in.Token.Name, Scopes: in.Token.Scopes, Projects: in.Token.Projects, Days: in.Token.Duration,

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,6 +124,30 @@ func TestSession_loginAndLogout(t *testing.T) {
 		require.False(t, b.administers(t))
 		require.Equal(t, http.StatusOK, b.do(t, http.MethodGet, "/c/log_out", nil).Status, "twice")
 	})
+}
+
+// TestSession_staysIdleWhereAsked has what a page asks by itself, from time to time, not count as use.
+func TestSession_staysIdleWhereAsked(t *testing.T) {
+	server := apitest.Start(t, "sqlite")
+	b := newBrowser(t, server)
+	require.Equal(t, http.StatusOK, b.login(t, "admin", apitest.AdminPassword).Status)
+	ask := func(quiet string) (transactions int64) {
+		t.Helper()
+		before := server.Transactions()
+		require.Equal(t, http.StatusOK, b.do(t, http.MethodGet, api.Prefix+"/users/current", nil, "X-Harbor-No-Session-Renewal", quiet).Status)
+		return server.Transactions() - before
+	}
+	server.Later(20 * time.Minute)
+	require.Zero(t, ask("true"), "not renewed")
+	require.Equal(t, int64(1), ask("nonsense"), "renewed: what is no yes is none")
+	for range 2 {
+		server.Later(50 * time.Minute) // of the 60 that are allowed
+		require.Equal(t, int64(1), ask(""))
+	}
+	server.Later(50 * time.Minute)
+	require.Zero(t, ask("1"))
+	server.Later(20 * time.Minute)
+	require.Equal(t, http.StatusUnauthorized, b.do(t, http.MethodGet, api.Prefix+"/users/current", nil).Status, "idle for too long, though it was asked")
 }
 
 func TestSession_cookieIsOutOfReach(t *testing.T) {

@@ -74,6 +74,7 @@ type Server struct {
 	mu           sync.Mutex
 	recorded     []event.Event
 	transactions atomic.Int64
+	ahead        atomic.Int64
 }
 
 // requested marks the context of requests.
@@ -81,6 +82,9 @@ type requested struct{}
 
 // Transactions is how many transactions requests have begun: what needs one, and did not begin one, has not happened.
 func (s *Server) Transactions() int64 { return s.transactions.Load() }
+
+// Later has the clock of sessions go ahead by a duration.
+func (s *Server) Later(by time.Duration) { s.ahead.Add(int64(by)) }
 
 // Recorded are the events of refusals, which nobody writes here.
 func (s *Server) Recorded() []event.Event {
@@ -132,7 +136,7 @@ func Start(t testing.TB, engine string, adjust ...func(*api.Options)) *Server {
 		Accounts: s.Accounts,
 	})
 	require.NoError(t, err)
-	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box})
+	s.Sessions = session.New(session.Options{Store: s.Store, Accounts: s.Accounts, Settings: s.Settings, Login: login, Box: s.Box, Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }})
 	s.OIDC = oidc.New(oidc.Options{
 		Store: s.Store, Settings: s.Settings, Accounts: s.Accounts, Sessions: s.Sessions, Box: s.Box, Moved: func() { s.Policy.Invalidate("") },
 	})
