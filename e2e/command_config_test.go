@@ -96,6 +96,8 @@ func TestCommands_configRefuses(t *testing.T) {
 	o.run(wholeConfiguration, "config", "import", "-", "--yes")
 	whole := o.run("", "config", "export")
 
+	require.Contains(t, o.exits(2, "", "config", "set", "frobnicated", "1"), "there is no setting")
+
 	// What is right comes before what is wrong, and would be made if nobody looked.
 	const begin = `
 settings: {session_timeout: 50}
@@ -145,7 +147,7 @@ projects:
 		require.NotContains(t, said, "taken back", c.document)
 		require.Equal(t, whole, o.run("", "config", "export"), c.document)
 	}
-	require.Contains(t, o.exits(1, "", "config", "import", "absent.yaml"), "absent.yaml")
+	require.Contains(t, o.exits(2, "", "config", "import", "absent.yaml"), "absent.yaml")
 }
 
 // TestCommands_completion has every shell read its script, and bash complete by it.

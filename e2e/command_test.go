@@ -218,6 +218,8 @@ func TestCommands_webhook(t *testing.T) {
 	require.Contains(t, o.run("", "webhook", "redeliver", "ci", delivery), "Delivers again as delivery ")
 	require.Equal(t, "PUSH_ARTIFACT", (<-calls).Get("X-Berth-Event"))
 	o.exits(3, "", "webhook", "redeliver", "ci", "4711")
+	o.run("", "webhook", "add", "nobody", "http://127.0.0.1:1/")
+	require.Contains(t, o.exits(1, "", "webhook", "test", "nobody"), "the test has not arrived")
 	o.exits(3, "", "webhook", "delete", "other")
 	o.exits(2, "", "webhook", "add", "bad", "ftp://example.com")
 	o.run("", "webhook", "delete", "ci")
