@@ -25,7 +25,7 @@ import (
 )
 
 // lease is short, so that the dead are found out soon.
-const lease = 400 * time.Millisecond
+const lease = time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 

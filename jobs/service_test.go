@@ -39,7 +39,7 @@ func TestKind_deadlineEndsAttempt(t *testing.T) {
 func TestKind_everywhereBoundsAllProcesses(t *testing.T) {
 	eachEngine(t, func(t *testing.T, store *metadata.Store) {
 		var most atomic.Int64
-		kind := jobs.Kind{Name: "WORK", Concurrency: 4, Everywhere: 2, Run: func(ctx context.Context, _ *jobs.Run) error {
+		kind := jobs.Kind{Name: "WORK", Concurrency: 4, Everywhere: 2, Lease: time.Minute, Run: func(ctx context.Context, _ *jobs.Run) error {
 			running, err := store.RunningTasks(ctx)
 			for seen := most.Load(); int64(len(running)) > seen && !most.CompareAndSwap(seen, int64(len(running))); seen = most.Load() {
 			}
