@@ -134,6 +134,11 @@ INSERT INTO list_counts SELECT 'artifacts', repository_id, id / 1024, COUNT(*) F
 INSERT INTO list_counts SELECT 'artifacts of project', project_id, id / 16384 * 16, COUNT(*) FROM artifacts WHERE listed GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'executions', 0, id / 1024, COUNT(*) FROM executions GROUP BY 3;
 INSERT INTO list_counts SELECT 'executions of ' || kind, 0, id / 1024, COUNT(*) FROM executions GROUP BY 1, 3;
+INSERT INTO list_counts SELECT 'registries', 0, id / 1024, COUNT(*) FROM registries GROUP BY 3;
+INSERT INTO list_counts SELECT 'replication policies', 0, id / 1024, COUNT(*) FROM replication_policies GROUP BY 3;
+INSERT INTO list_counts SELECT 'schedules', 0, id / 1024, COUNT(*) FROM schedules GROUP BY 3;
+INSERT INTO list_counts SELECT 'webhooks', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM webhook_policies GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'deletions', project_id, id / 4096 * 4, COUNT(*) FROM deletions WHERE root_id IS NULL GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3;
 INSERT INTO list_counts SELECT 'stored bytes', 0, 0, SUM(size) FROM blobs;

@@ -62,6 +62,14 @@ var (
 			SELECT DISTINCT digest FROM deletion_blobs WHERE deletion_id {any id of}$1{these ids}) AS k
 		WHERE TRUE ORDER BY k.digest
 		ON CONFLICT (repository_id, digest) DO UPDATE SET since = excluded.since`)
+	// The kept counts have those that have expired until they are purged, soon. The sum keeps databases from looking for these among all
+	// of the project.
+	deletionsOfProject = define("deletions of project", `
+		SELECT part, CAST(SUM(entries) AS BIGINT) FROM (
+			SELECT part / 4 AS part, entries FROM list_counts WHERE list = 'deletions' AND owner = $1
+			UNION ALL
+			SELECT id / 4096, -1 FROM deletions WHERE expires_at <= $2 AND project_id + 0 = $1 AND root_id IS NULL) AS seen
+		GROUP BY part ORDER BY part`)
 	purgeDeletions = define("purge deletions", `DELETE FROM deletions WHERE id {any id of}$1{these ids}`)
 
 	deletionListing = &listing[Deletion]{
@@ -150,11 +158,14 @@ func (r Reader) DeletedBlobs(ctx context.Context, id int64) ([]oci.Digest, error
 	return all(ctx, r, blobsOfDeletion, value[oci.Digest], id)
 }
 
+// deletionsWidth is how many ids have counts of their own among the deletions of a project.
+const deletionsWidth = 4_096
+
 // ListDeletions returns a page of the deletions of a project that can be undone at the time, the newest first, and how many there are.
 // Those that came with others are not among them. The error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListDeletions(ctx context.Context, projectID int64, at time.Time, q Query) ([]Deletion, int64, error) {
 	const where = "d.project_id = $1 AND d.root_id IS NULL AND d.expires_at > $2"
-	return deletionListing.list(ctx, r, q, nil, where, projectID, micros(at))
+	return deletionListing.list(ctx, r, q, keptWide(deletionsOfProject, deletionsWidth, projectID, micros(at)), where, projectID, micros(at))
 }
 
 // ExpiredDeletions returns the ids of up to n deletions that had expired at the time.

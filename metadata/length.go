@@ -84,10 +84,18 @@ func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, 
 	if err != nil {
 		return nil, 0, err
 	}
+	rest := total - q.Offset
 	if len(parts) > 0 && len(q.After) == 0 {
 		condition, args, q.Offset = l.seek(parts, q, condition, args)
 	}
+	// From the end where that is nearer.
+	if behind := max(0, rest-q.Limit); q.Limit > 0 && behind < q.Offset && len(q.After) == 0 {
+		q.Offset, q.Limit, q.backwards = behind, min(q.Limit, rest), true
+	}
 	rows, err := l.page(ctx, r, q, condition, args)
+	if q.backwards {
+		slices.Reverse(rows)
+	}
 	return rows, total, err
 }
 

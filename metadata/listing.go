@@ -19,6 +19,8 @@ type Query struct {
 	Offset, Limit int64
 	// After, when it is set and Order is not, is the place of the row before the page: so nothing needs to be passed over.
 	After Place
+	// backwards asks for the opposite order.
+	backwards bool
 }
 
 // Place is where a row stands in the order of a listing: the values of its columns.
@@ -168,37 +170,48 @@ func allOf[T any](ctx context.Context, r Reader, name, text string, scan func(ro
 }
 
 func (l *listing[T]) sorted(q Query) string {
-	var b strings.Builder
-	orders, descending := 0, false
+	terms := l.terms(q)
+	for i, term := range terms {
+		if !q.backwards {
+			break
+		}
+		ascending, descending := strings.CutSuffix(term, " DESC")
+		terms[i] = ascending
+		if !descending {
+			terms[i] += " DESC"
+		}
+	}
+	return strings.Join(terms, ", ")
+}
+
+func (l *listing[T]) terms(q Query) (terms []string) {
+	descending := false
 	for _, order := range q.Order {
 		field, known := l.fields[order.Field]
-		if !known || l.within[order.Field] != "" || orders == maxOrders {
+		if !known || l.within[order.Field] != "" || len(terms) == maxOrders {
 			continue
 		}
-		if orders == 0 {
+		if len(terms) == 0 {
 			descending = order.Descending
 		}
-		orders++
-		expression, separator := field.expression, ", "
-		if slices.Contains(l.aged, order.Field) {
-			expression, separator = l.key, ""
+		expression, last := field.expression, slices.Contains(l.aged, order.Field)
+		if last {
+			expression = l.key
 		}
-		b.WriteString(expression)
 		if order.Descending {
-			b.WriteString(" DESC")
+			expression += " DESC"
 		}
-		b.WriteString(separator)
-		if separator == "" {
-			return b.String()
+		if terms = append(terms, expression); last {
+			return terms
 		}
 	}
 	switch {
-	case orders == 0 || l.tie == "":
-		return b.String() + l.order
+	case len(terms) == 0 || l.tie == "":
+		return append(terms, strings.Split(l.order, ", ")...)
 	case descending:
-		return b.String() + l.tie + " DESC"
+		return append(terms, l.tie+" DESC")
 	}
-	return b.String() + l.tie
+	return append(terms, l.tie)
 }
 
 func (l *listing[T]) where(q Query, where string, args []any) (string, []any, error) {

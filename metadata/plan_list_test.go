@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,7 @@ func TestListings_useIndexes(t *testing.T) {
 		`INSERT INTO repositories (id, project_id, name, created_at, updated_at) VALUES (1, 1, 'p/r', 0, 0)`,
 		`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, size, created_at, payload) VALUES (1, 1, 'd', '', '', 0, 0, '')`,
 		`INSERT INTO artifacts (id, repository_id, project_id, created_at, kind, config_media_type, content_size, accessory) VALUES (1, 1, 1, 0, '', '', 0, '')`,
+		`UPDATE list_counts SET entries = 200`, // pages beyond the rows that are there
 	} {
 		_, err := db.ExecContext(t.Context(), row)
 		require.NoError(t, err, row)
@@ -87,10 +89,16 @@ func TestListings_useIndexes(t *testing.T) {
 		"robots of the registry": {func(q Query) error { _, _, err := reader.ListRobots(ctx, 0, q); return err }, []Query{by()}},
 		"labels":                 {func(q Query) error { _, _, err := reader.ListLabels(ctx, 1, q); return err }, []Query{by(), by("name"), is("name", "x")}},
 		"quotas":                 {func(q Query) error { _, _, err := reader.ListQuotas(ctx, q); return err }, []Query{by(), by("creation_time")}},
+		"registries elsewhere":   {func(q Query) error { _, _, err := reader.ListRemoteRegistries(ctx, q); return err }, []Query{by(), by("name"), is("name", "x")}},
+		"replication policies":   {func(q Query) error { _, _, err := reader.ListReplicationPolicies(ctx, q); return err }, []Query{by(), by("name"), is("name", "x")}},
+		"schedules":              {func(q Query) error { _, _, err := reader.Schedules(ctx, q); return err }, []Query{by()}},
+		"webhooks":               {func(q Query) error { _, _, err := reader.Webhooks(ctx, 1, q); return err }, []Query{by(), is("name", "x")}},
+		"deletions":              {func(q Query) error { _, _, err := reader.ListDeletions(ctx, 1, time.Time{}, q); return err }, []Query{by(), by("id")}},
+		"tasks":                  {func(q Query) error { _, _, err := reader.ListTasks(ctx, 1, "x", q); return err }, []Query{by(), is("status", "x")}},
 		"access tokens":          {func(q Query) error { _, _, err := reader.ListAccessTokens(ctx, 1, q); return err }, []Query{by()}},
 	}
 	walk := regexp.MustCompile(`^SCAN \w+$`)
-	found := map[string]bool{"SCAN counted": true, "SCAN branch": true, "SCAN entries": true, "SCAN crossed": true} // by what comes before
+	found := map[string]bool{"SCAN counted": true, "SCAN branch": true, "SCAN seen": true, "SCAN entries": true, "SCAN crossed": true} // by what comes before
 	for name, listing := range listings {
 		for _, q := range listing.queries {
 			run.plans = nil

@@ -45,7 +45,7 @@ func TestStatements_useIndexes(t *testing.T) {
 	// or a search has found, the permissions of a page of robots, the first tasks of the few lanes, and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
-		"repositories in view": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
+		"repositories in view": true, "deletions of project": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
 		"link blobs of repository": true,
 		"permissions of robots":    true, "due heads of lanes": true, "review blobs of deletions": true, "projects in view": true, "counts of projects given": true,
 	}

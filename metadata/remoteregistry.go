@@ -67,7 +67,7 @@ func (r Reader) RemoteRegistry(ctx context.Context, id int64) (RemoteRegistry, e
 // ListRemoteRegistries returns a page of the registries elsewhere, by name unless the query orders otherwise, and the number on all
 // pages. The error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListRemoteRegistries(ctx context.Context, q Query) ([]RemoteRegistry, int64, error) {
-	return remoteRegistryListing.list(ctx, r, q, nil, "")
+	return remoteRegistryListing.list(ctx, r, q, kept("registries", 0), "")
 }
 
 // CreateRemoteRegistry adds a registry and returns the row. It returns [ErrExists] when the name is taken.

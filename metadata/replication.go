@@ -96,7 +96,7 @@ func (r Reader) ReplicationPolicy(ctx context.Context, id int64) (ReplicationPol
 // ListReplicationPolicies returns a page of the policies, by name unless the query orders otherwise, and the number on all pages. The
 // error wraps [ErrQuery] when they cannot be filtered like that.
 func (r Reader) ListReplicationPolicies(ctx context.Context, q Query) ([]ReplicationPolicy, int64, error) {
-	return replicationPolicyListing.list(ctx, r, q, nil, "")
+	return replicationPolicyListing.list(ctx, r, q, kept("replication policies", 0), "")
 }
 
 // EventReplicationPolicies returns the enabled policies that pushes and deletions begin, of which there are few.

@@ -58,7 +58,7 @@ func (r Reader) Schedule(ctx context.Context, kind string, subjectID int64) (Sch
 
 // Schedules returns a page of all schedules and the number on all pages.
 func (r Reader) Schedules(ctx context.Context, q Query) ([]Schedule, int64, error) {
-	return scheduleListing.list(ctx, r, q, nil, "")
+	return scheduleListing.list(ctx, r, q, kept("schedules", 0), "")
 }
 
 // DueSchedules returns up to n schedules whose next time has come; none while [SchedulerQueue] is paused.

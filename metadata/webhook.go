@@ -141,7 +141,7 @@ func (r Reader) Webhook(ctx context.Context, id int64) (WebhookPolicy, error) {
 // Webhooks returns a page of the webhooks of a project, or with 0 of those that are told of all, the oldest first unless the query
 // orders otherwise, and the number on all pages.
 func (r Reader) Webhooks(ctx context.Context, projectID int64, q Query) ([]WebhookPolicy, int64, error) {
-	return webhookListing.list(ctx, r, q, nil, "COALESCE(project_id, 0) = $1", projectID)
+	return webhookListing.list(ctx, r, q, kept("webhooks", projectID), "COALESCE(project_id, 0) = $1", projectID)
 }
 
 // WebhooksFor returns the enabled webhooks that are told of events of the projects.

@@ -30,6 +30,10 @@ func (f fixture) recountLists(t *testing.T) {
 		`SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3`,
 		`SELECT 'executions', 0, id / 1024, COUNT(*) FROM executions GROUP BY 3`,
 		`SELECT 'executions of ' || kind, 0, id / 1024, COUNT(*) FROM executions GROUP BY 1, 3`,
+		`SELECT 'registries', 0, id / 1024, COUNT(*) FROM registries GROUP BY 3`,
+		`SELECT 'replication policies', 0, id / 1024, COUNT(*) FROM replication_policies GROUP BY 3`,
+		`SELECT 'schedules', 0, id / 1024, COUNT(*) FROM schedules GROUP BY 3`,
+		`SELECT 'webhooks', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM webhook_policies GROUP BY 2, 3`,
 		`SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3`,
 	} {
 		var wrong int
@@ -40,6 +44,7 @@ func (f fixture) recountLists(t *testing.T) {
 	var wrong int
 	for _, text := range []string{
 		`SELECT 'artifacts of project', project_id, COUNT(*) FROM artifacts WHERE listed GROUP BY 2`,
+		`SELECT 'deletions', project_id, COUNT(*) FROM deletions WHERE root_id IS NULL GROUP BY 2`,
 		`SELECT 'stored bytes', 0, CAST(SUM(size) AS BIGINT) FROM blobs HAVING COUNT(*) > 0`,
 		`SELECT 'used bytes', 0, CAST(SUM(used) AS BIGINT) FROM project_usage HAVING SUM(used) > 0`,
 	} {
@@ -49,7 +54,7 @@ func (f fixture) recountLists(t *testing.T) {
 	}
 	// What there is none of has no count but zeros.
 	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `
-		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list NOT IN ('artifacts of project', 'stored bytes', 'used bytes')
+		SELECT COUNT(*) FROM list_counts WHERE entries < 0 AND list NOT IN ('artifacts of project', 'deletions', 'stored bytes', 'used bytes')
 			OR list = 'users' AND entries <> (SELECT COUNT(*) FROM users WHERE deleted_at IS NULL AND id / 1024 = part)
 			OR list = 'members' AND entries <> (SELECT COUNT(*) FROM members WHERE project_id = owner AND id / 1024 = part)
 			OR list = 'executions' AND entries <> (SELECT COUNT(*) FROM executions WHERE id / 1024 = part)

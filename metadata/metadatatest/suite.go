@@ -54,6 +54,7 @@ func Run(t *testing.T, engine Engine) {
 		{"ArtifactCounts", testArtifactCounts},
 		{"ListCounts", testListCounts},
 		{"ListPages", testListPages},
+		{"ConfiguredLists", testConfiguredLists},
 		{"PartsOfNames", testPartsOfNames},
 		{"PartsOfPeople", testPartsOfPeople},
 		{"FilteredTotals", testFilteredTotals},
