@@ -139,6 +139,8 @@ INSERT INTO list_counts SELECT 'replication policies', 0, id / 1024, COUNT(*) FR
 INSERT INTO list_counts SELECT 'schedules', 0, id / 1024, COUNT(*) FROM schedules GROUP BY 3;
 INSERT INTO list_counts SELECT 'webhooks', COALESCE(project_id, 0), id / 1024, COUNT(*) FROM webhook_policies GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'deletions', project_id, id / 4096 * 4, COUNT(*) FROM deletions WHERE root_id IS NULL GROUP BY 2, 3;
+INSERT INTO list_counts SELECT 'tasks of ' || kind, execution_id, id / 1024, COUNT(*) FROM tasks
+WHERE execution_id IN (SELECT execution_id FROM tasks GROUP BY 1 HAVING COUNT(*) > 1000) GROUP BY 1, 2, 3;
 INSERT INTO list_counts SELECT 'members in role', project_id, role_id, COUNT(*) FROM members GROUP BY 2, 3;
 INSERT INTO list_counts SELECT 'repositories in public', 0, r.id / 1024, COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public GROUP BY 3;
 INSERT INTO list_counts SELECT 'stored bytes', 0, 0, SUM(size) FROM blobs;

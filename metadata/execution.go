@@ -70,6 +70,10 @@ var (
 		DELETE FROM executions WHERE id IN (
 			SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT $3 OFFSET $4)`)
 
+	deleteTaskCounts = define("delete counts of tasks", `
+		DELETE FROM list_counts WHERE list >= 'tasks of ' AND list < 'tasks of~' AND owner IN (
+			SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT $3 OFFSET $4)`)
+
 	executionListing = &listing[Execution]{
 		name: "executions", columns: executionColumns, from: "executions", key: "id", order: "id DESC", scan: scanExecution,
 		fields: map[string]field{
@@ -116,6 +120,9 @@ func (t *Tx) settleExecution(ctx context.Context, id int64) error {
 
 // DeleteExecutions deletes, with their tasks and logs, the ended executions of a kind and subject but for the newest.
 func (t *Tx) DeleteExecutions(ctx context.Context, kind string, subjectID int64, keep int) error {
+	if _, err := t.exec(ctx, deleteTaskCounts, kind, subjectID, int64(math.MaxInt32), int64(keep)); err != nil {
+		return err
+	}
 	_, err := t.exec(ctx, deleteExecutions, kind, subjectID, int64(math.MaxInt32), int64(keep))
 	return err
 }

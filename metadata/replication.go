@@ -152,6 +152,15 @@ var (
 		WHERE execution_id {any id of}$1{these ids} AND kind = $2 GROUP BY execution_id, status`)
 )
 
+// Few tasks need no counts.
+var keepTaskCounts = define("keep counts of tasks", `
+	INSERT INTO list_counts (list, owner, part, entries)
+	SELECT 'tasks of ' || CAST($2 AS TEXT), CAST($1 AS BIGINT), id / 1024, COUNT(*) FROM tasks
+	WHERE execution_id = $1 AND kind = $2
+		AND EXISTS (SELECT 1 FROM tasks few WHERE few.execution_id = $1 AND few.kind = $2 ORDER BY few.id LIMIT 1 OFFSET 1000)
+	GROUP BY id / 1024 ORDER BY id / 1024
+	ON CONFLICT (list, owner, part) DO UPDATE SET entries = excluded.entries`)
+
 var taskListing = &listing[Task]{
 	name: "list tasks", columns: taskColumns, from: "tasks", key: "id", order: "id", scan: scanTask,
 	fields: map[string]field{
@@ -172,7 +181,22 @@ func (r Reader) ListTasks(ctx context.Context, executionID int64, kind string, q
 		return taskListing.list(ctx, r, q, nil, "execution_id = $1", executionID)
 	}
 	const where = "execution_id = $1 AND kind = $2"
-	return taskListing.list(ctx, r, q, nil, where, executionID, kind)
+	parts, err := all(ctx, r, listParts, scanListPart, "tasks of "+kind, executionID)
+	if err != nil {
+		return nil, 0, err
+	}
+	var whole length
+	if len(parts) > 0 {
+		whole = known(parts)
+	}
+	return taskListing.list(ctx, r, q, whole, where, executionID, kind)
+}
+
+// KeepTaskCounts counts the tasks of a kind that an execution has, to which no others are added any more, so that pages of many are found
+// by their number.
+func (t *Tx) KeepTaskCounts(ctx context.Context, executionID int64, kind string) error {
+	_, err := t.exec(ctx, keepTaskCounts, executionID, kind)
+	return err
 }
 
 // counted is a row of countTasks.

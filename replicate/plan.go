@@ -217,5 +217,5 @@ func (p *Policies) begin(ctx context.Context, tx *metadata.Tx, executionID int64
 			}
 		}
 	}
-	return nil
+	return tx.KeepTaskCounts(ctx, executionID, MoveKind)
 }

@@ -73,6 +73,7 @@ func Run(t *testing.T, engine Engine) {
 		{"Webhooks", testWebhooks},
 		{"WebhookDeliveries", testWebhookDeliveries},
 		{"Tasks", testTasks},
+		{"ManyTasks", testManyTasks},
 		{"Schedules", testSchedules},
 		{"Fetches", testFetches},
 		{"FetchParts", testFetchParts},

@@ -130,3 +130,49 @@ func testConfiguredLists(t *testing.T, f fixture) {
 	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), fmt.Sprintf(`SELECT COUNT(*) FROM list_counts WHERE list = 'webhooks' AND owner = %d`, f.project.ID)).Scan(&left))
 	require.Zero(t, left)
 }
+
+// testManyTasks lists the tasks of executions with few and with many, whose ids lie apart.
+func testManyTasks(t *testing.T, f fixture) {
+	many, _ := f.newExecution(t, metadata.Execution{Kind: "MANY", SubjectID: 1, Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	few, _ := f.newExecution(t, metadata.Execution{Kind: "MANY", SubjectID: 1, Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	_, err := f.database.DB.ExecContext(t.Context(), fmt.Sprintf(`
+		INSERT INTO tasks (id, execution_id, kind, status, message, parameters, attempts, holder, stopping, due_at, created_at, updated_at, started_at, ended_at)
+		WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1200)
+		SELECT 1000 + i * 7, CASE WHEN i %% 12 = 0 THEN %d ELSE %d END, 'MOVE', 'Success', '', '{}', 1, '', FALSE, 1, 1, 1, 1, 1 FROM s`, few.ID, many.ID))
+	require.NoError(t, err)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		for range 2 { // also by another attempt
+			for _, e := range []metadata.Execution{many, few} {
+				if err := tx.KeepTaskCounts(ctx, e.ID, "MOVE"); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	for _, c := range []struct {
+		execution int64
+		kind      string
+		length    int
+	}{{many.ID, "MOVE", 1_100}, {few.ID, "MOVE", 100}, {many.ID, "MANY", 1}, {many.ID, "", 1_101}, {many.ID, "NONE", 0}} {
+		whole, _, err := f.ListTasks(t.Context(), c.execution, c.kind, metadata.Query{Limit: -1})
+		require.NoError(t, err)
+		require.Len(t, whole, c.length)
+		for _, offset := range []int{0, 90, 500, 996, 1_090, 1_095, 1_200} {
+			page, total, err := f.ListTasks(t.Context(), c.execution, c.kind, metadata.Query{Offset: int64(offset), Limit: 10})
+			require.NoError(t, err)
+			require.Equal(t, append([]metadata.Task{}, whole[min(offset, c.length):min(offset+10, c.length)]...), append([]metadata.Task{}, page...), "%s from %d", c.kind, offset)
+			if c.kind == "MOVE" {
+				require.EqualValues(t, c.length, total)
+			}
+		}
+	}
+	count := func() (n int) {
+		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM list_counts WHERE list LIKE 'tasks of %'`).Scan(&n))
+		return n
+	}
+	require.Greater(t, count(), 5)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, many.ID) })
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteExecutions(ctx, "MANY", 1, 0) })
+	require.Zero(t, count())
+}

@@ -153,6 +153,11 @@ func (w *work) plan(ctx context.Context) error {
 					return fmt.Errorf("task for %s: %w", repository.Name, err)
 				}
 			}
+			if len(page) < planBatch {
+				if err := tx.KeepTaskCounts(ctx, w.execution.ID, RepositoryKind); err != nil {
+					return fmt.Errorf("count tasks: %w", err)
+				}
+			}
 			return tx.ReportTask(ctx, w.run.Task, string(done))
 		})
 		if err != nil || len(page) < planBatch {
