@@ -101,7 +101,7 @@ func listsOf() []list {
 		{name: "replications", path: "/api/v2.0/replication/executions", length: func(c census) int { return c.tags / tagsOfEach / 2 }},
 		{name: "tasks of a replication", path: "/api/v2.0/replication/executions/1001/tasks", length: func(c census) int { return c.tags / tagsOfEach / 2 }, filters: [][2]string{{"by a rare status", "status=Error"}}},
 		{name: "webhooks of a project", path: "/api/v2.0/projects/library/webhook/policies", length: projects},
-		{name: "deliveries of a webhook", path: "/api/v2.0/projects/library/webhook/policies/1001/executions", length: none},
+		{name: "deliveries of a webhook", path: "/api/v2.0/projects/library/webhook/policies/1000/executions", length: none},
 		{name: "garbage collections", path: "/api/v2.0/system/gc", length: func(c census) int { return c.tags / tagsOfEach / 100 }},
 		{name: "schedules", path: "/api/v2.0/schedules", length: projects},
 		{name: "deletions of a project", path: "/api/v2.0/projects/library/deletions", length: held},
