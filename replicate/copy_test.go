@@ -146,16 +146,18 @@ func TestCopy_override(t *testing.T) {
 	from, to := start(t), start(t)
 	theirs := to.image("b/app", "v1", "theirs")
 	ours := from.image("a/app", "v1", "ours")
-	for override, want := range map[bool]oci.Digest{false: theirs.Digest, true: ours.Digest} {
-		c := replicate.NewCopier(replicate.CopierOptions{Source: from, Destination: to, Override: override})
+	for _, step := range []struct {
+		override bool
+		outcome  replicate.Outcome
+		digest   oci.Digest
+	}{{false, replicate.Kept, theirs.Digest}, {true, replicate.Copied, ours.Digest}, {true, replicate.Present, ours.Digest}} {
+		c := replicate.NewCopier(replicate.CopierOptions{Source: from, Destination: to, Override: step.override})
 		outcome, err := c.Copy(t.Context(), "a/app", "v1", "b/app")
 		require.NoError(t, err)
-		require.Equal(t, map[bool]replicate.Outcome{false: replicate.Kept, true: replicate.Copied}[override], outcome)
-		if !override {
-			digest, err := to.Resolve(t.Context(), "b/app", "v1")
-			require.NoError(t, err)
-			require.Equal(t, want, digest)
-		}
+		require.Equal(t, step.outcome, outcome)
+		digest, err := to.Resolve(t.Context(), "b/app", "v1")
+		require.NoError(t, err)
+		require.Equal(t, step.digest, digest)
 	}
 }
 
