@@ -297,7 +297,10 @@ func TestReplication(t *testing.T) {
 		// The first two begin executions, which have numbers of their own.
 		first, rest, _ := strings.Cut(blocks[2][1], "berth replication executions")
 		said = o.types(first, strings.NewReplacer(), "")
-		require.Contains(t, said[0], "would copy library/tried to mirror/tried: v1")
+		// The policy may also be told of the push, which was just before, and then it is copied as an event.
+		if !strings.Contains(said[0], "would copy library/tried to mirror/tried: v1") {
+			require.True(t, has(there, "mirror/tried", "v1"), said[0])
+		}
 		number := regexp.MustCompile(`Execution (\d+) is done: 1 repositories`).FindStringSubmatch(said[1])
 		require.NotNil(t, number, said[1])
 		require.True(t, has(there, "mirror/tried", "v1"))
@@ -305,7 +308,7 @@ func TestReplication(t *testing.T) {
 		said = o.types(rest, strings.NewReplacer("17", number[1]), "")
 		require.Regexp(t, `(?m)^`+number[1]+` +.* manual +Succeed +1 +0 +0$`, said[0])
 		require.Regexp(t, `library/tried.* mirror/tried.* Succeed +100%`, said[1])
-		require.Contains(t, said[2], "1 copied, 0 there already")
+		require.Regexp(t, "1 copied, 0 there already|0 copied, 1 there already", said[2])
 		require.Contains(t, o.exits(5, "", "replication", "retry", number[1]), "nothing of execution "+number[1]+" has failed", last)
 
 		// The rest of the commands about it.
