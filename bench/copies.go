@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/berth-registry/berth/pause"
 )
 
 // work is what is copied.
@@ -275,14 +277,16 @@ func (b *bench) replicate(from, to *server, pull bool) (cost, error) {
 				Status string `json:"status"`
 				Text   string `json:"status_text"`
 			}
-			if err := berth.ask(b, fmt.Sprint("/replication/executions/", execution), &answer); err != nil {
+			if err := berth.fetchJSON(b.ctx, fmt.Sprint("/api/v2.0/replication/executions/", execution), &answer); err != nil {
 				return cost{}, err
 			}
 			switch answer.Status {
 			case "Succeed":
 				return cost{memory: berth.peak() - rest}, nil
 			case "InProgress":
-				time.Sleep(5 * time.Millisecond)
+				if err := pause.For(b.ctx, 5*time.Millisecond); err != nil {
+					return cost{}, err
+				}
 			default:
 				return cost{}, fmt.Errorf("execution %s: %s", answer.Status, answer.Text)
 			}
@@ -302,22 +306,4 @@ func (s *server) create(b *bench, at string, wanted any) (id int64, err error) {
 	}
 	_, err = fmt.Sscan(path.Base(response.Header.Get("Location")), &id)
 	return id, err
-}
-
-// ask reads what the API answers at a path.
-func (s *server) ask(b *bench, at string, into any) error {
-	request, err := http.NewRequestWithContext(b.ctx, http.MethodGet, s.base+"/api/v2.0"+at, nil)
-	if err != nil {
-		return err
-	}
-	request.SetBasicAuth("admin", password)
-	response, err := s.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", at, response.Status)
-	}
-	return json.NewDecoder(response.Body).Decode(into)
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/pause"
 	"github.com/berth-registry/berth/storage"
 )
 
@@ -278,12 +279,13 @@ func (s *server) collectGarbage(ctx context.Context, garbage int) error {
 		case "Error", "Stopped":
 			return fmt.Errorf("the collection ended with %s", history.Status)
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
+// fetchJSON reads what the server answers at a path.
 func (s *server) fetchJSON(ctx context.Context, path string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
 	if err != nil {
@@ -307,17 +309,8 @@ func waitForRows(ctx context.Context, db *sql.DB, query string, done func(int) b
 		if err := db.QueryRowContext(ctx, query).Scan(&n); err != nil || done(n) {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(20 * time.Millisecond):
-		return nil
 	}
 }
