@@ -106,19 +106,26 @@ func (j *Jobs) take(kind string) bool {
 	return true
 }
 
-// giveBack gives the kind's worker back.
+// giveBack gives the kind's worker back that had nothing to do.
 func (j *Jobs) giveBack(kind string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.taken[kind]--
+	if j.missed[kind] {
+		delete(j.missed, kind)
+		signal(j.wake)
+	}
 }
+
+// errNoWorker says that no worker is free for a task.
+var errNoWorker = fmt.Errorf("no worker is free: %w", metadata.ErrConflict)
 
 // begin claims a task and does it; the channel is closed at its end. The error is [metadata.ErrConflict] when another was faster, or
 // no worker is free.
 func (j *Jobs) begin(ctx context.Context, task metadata.Task) (ended <-chan struct{}, err error) {
 	kind := j.kinds[task.Kind]
 	if !j.take(kind.Name) {
-		return nil, metadata.ErrConflict
+		return nil, errNoWorker
 	}
 	dead := task.Status == metadata.StatusRunning && task.Attempts >= kind.Attempts
 	claimed := time.Now()

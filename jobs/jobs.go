@@ -106,8 +106,11 @@ type Jobs struct {
 	running map[int64]running
 	// taken is how many workers each kind has, those included that are about to begin.
 	taken map[string]int
-	// wakeups are what the queue is to be told of; noted tells that there are some.
+	// missed are the kinds of which others had tasks to pass while all workers were taken here.
+	missed map[string]bool
+	// wakeups are what the queue is to be told of, passes the kinds that others are to look for; noted tells that there are some.
 	wakeups []Wakeup
+	passes  []string
 	noted   chan struct{}
 
 	stop context.CancelFunc
@@ -134,7 +137,7 @@ func New(options Options) *Jobs {
 	j := &Jobs{
 		options: options, kinds: map[string]Kind{}, wake: make(chan struct{}, 1),
 		pool:    metadata.Pool{ID: rand.Text(), Host: host, PID: int64(os.Getpid()), Workers: int64(options.Workers), StartedAt: time.Now()},
-		running: map[int64]running{}, taken: map[string]int{}, noted: make(chan struct{}, 1), stop: stop,
+		running: map[int64]running{}, taken: map[string]int{}, missed: map[string]bool{}, noted: make(chan struct{}, 1), stop: stop,
 	}
 	for _, kind := range options.Kinds {
 		kind.Attempts = cmp.Or(kind.Attempts, DefaultAttempts)
@@ -150,7 +153,7 @@ func New(options Options) *Jobs {
 	j.attendants.Go(func() { j.dispatch(ctx) })
 	if options.Queue != nil {
 		j.attendants.Go(func() { j.announce(ctx) })
-		j.attendants.Go(func() { options.Queue.Listen(ctx, options.Workers, j.offered) })
+		j.attendants.Go(func() { options.Queue.Listen(ctx, options.Workers, j.offered, j.passed) })
 	}
 	return j
 }
@@ -246,11 +249,15 @@ func (j *Jobs) Begin(ctx context.Context, tx *metadata.Tx, s Submission) (metada
 
 // Wake lets the workers of this process look for tasks at once, and has those of others told.
 func (j *Jobs) Wake() {
-	for _, ear := range []chan struct{}{j.wake, j.noted} {
-		select {
-		case ear <- struct{}{}:
-		default:
-		}
+	signal(j.wake)
+	signal(j.noted)
+}
+
+// signal has the one who hears look once more, after what it may be doing.
+func signal(ear chan<- struct{}) {
+	select {
+	case ear <- struct{}{}:
+	default:
 	}
 }
 

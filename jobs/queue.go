@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/metadata"
@@ -14,9 +16,12 @@ import (
 type Queue interface {
 	// Announce tells of tasks. After an error some were not told of.
 	Announce(ctx context.Context, wakeups []Wakeup) error
-	// Listen calls begin with the tasks that are announced, of up to n at a time and the urgent ones first, until the context ends and
-	// each call has returned. While the queue does not work it waits until it does.
-	Listen(ctx context.Context, n int, begin func(ctx context.Context, taskID int64))
+	// Pass tells all who listen that a task of the kind was announced to one who has no worker for it.
+	Pass(ctx context.Context, kind string) error
+	// Listen calls begin with the tasks that are announced, of up to n at a time and the urgent ones first, and passed with the kinds
+	// that others pass, "" for any while some may not have been heard, until the context ends and each call has returned. While the
+	// queue does not work it waits until it does.
+	Listen(ctx context.Context, n int, begin func(ctx context.Context, taskID int64), passed func(kind string))
 	// Works reports whether the queue could be reached lately.
 	Works() bool
 	// Ping reports why the queue does not answer.
@@ -63,7 +68,7 @@ func (j *Jobs) note(task metadata.Task, at time.Time) {
 	}
 }
 
-// announce tells the queue of what was noted, until the context ends.
+// announce tells the queue of what was noted and of what others may do, until the context ends.
 func (j *Jobs) announce(ctx context.Context) {
 	for {
 		select {
@@ -72,14 +77,18 @@ func (j *Jobs) announce(ctx context.Context) {
 		case <-j.noted:
 		}
 		j.mu.Lock()
-		wakeups := j.wakeups
-		j.wakeups = nil
+		wakeups, passes := j.wakeups, j.passes
+		j.wakeups, j.passes = nil, nil
 		j.mu.Unlock()
-		if len(wakeups) == 0 || !j.options.Queue.Works() {
+		if len(wakeups)+len(passes) == 0 || !j.options.Queue.Works() {
 			continue
 		}
 		patient, done := context.WithTimeout(ctx, announcePatience)
-		if err := j.options.Queue.Announce(patient, wakeups); err != nil {
+		err := j.options.Queue.Announce(patient, wakeups)
+		for _, kind := range passes {
+			err = errors.Join(err, j.options.Queue.Pass(patient, kind))
+		}
+		if err != nil {
 			j.options.Logger.DebugContext(ctx, "tasks are not announced, and found later", "error", err)
 		}
 		done()
@@ -93,15 +102,41 @@ func (j *Jobs) offered(ctx context.Context, taskID int64) {
 		return // another was faster, or SQL is down and will tell of it when it is back
 	}
 	if _, known := j.kinds[task.Kind]; !known {
-		return // of a newer version, which another gateway runs
+		j.pass(task.Kind) // of a newer version, which another gateway runs
+		return
 	}
 	ended, err := j.begin(ctx, task)
+	if errors.Is(err, errNoWorker) {
+		j.pass(task.Kind) // the worker here that ends next looks in SQL, another may be free now
+		return
+	}
 	if err != nil {
-		return // as above, or there is no worker for its kind: the one that ends next looks in SQL
+		return // as above
 	}
 	select {
 	case <-ended:
 	case <-ctx.Done():
+	}
+}
+
+// pass has the others told of a task that this process has no worker for.
+func (j *Jobs) pass(kind string) {
+	j.mu.Lock()
+	if !slices.Contains(j.passes, kind) {
+		j.passes = append(j.passes, kind)
+	}
+	j.mu.Unlock()
+	signal(j.noted)
+}
+
+// passed looks for tasks of the kind that another process has no worker for; "" is any kind.
+func (j *Jobs) passed(kind string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if kind == "" || j.freeLocked(kind) > 0 {
+		signal(j.wake)
+	} else {
+		j.missed[kind] = true
 	}
 }
 

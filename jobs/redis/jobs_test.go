@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,31 +34,41 @@ func start(t *testing.T, options jobs.Options) *jobs.Jobs {
 	return j
 }
 
-// TestJobs_wakeOtherProcesses has workers that would not look in SQL for hours.
+// TestJobs_wakeOtherProcesses has workers that would not look in SQL for hours: what this process is told of while it has no worker left,
+// the other one hears of.
 func TestJobs_wakeOtherProcesses(t *testing.T) {
 	server := redistest.Start(t)
 	store := sqlitetest.Open(t)
-	release, elsewhere := make(chan struct{}), make(chan struct{}, 3)
+	const more = 20
+	begun := func(where chan<- struct{}) func(ctx context.Context, run *jobs.Run) error {
+		return func(ctx context.Context, _ *jobs.Run) error {
+			where <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
+	busy, elsewhere := make(chan struct{}, 1+more), make(chan struct{}, 1+more)
 	here := start(t, jobs.Options{Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: time.Hour, Kinds: []jobs.Kind{
-		{Name: "WORK", Run: func(context.Context, *jobs.Run) error { <-release; return nil }},
+		{Name: "WORK", Run: begun(busy)},
 	}})
-	start(t, jobs.Options{Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: time.Hour, Kinds: []jobs.Kind{
-		{Name: "WORK", Concurrency: 3, Run: func(context.Context, *jobs.Run) error {
-			select {
-			case elsewhere <- struct{}{}:
-				<-release
-			case <-release:
-			}
-			return nil
-		}},
+	_, err := here.Submit(t.Context(), jobs.Submission{Kind: "WORK"})
+	require.NoError(t, err)
+	<-busy
+	start(t, jobs.Options{Store: store, Queue: open(t, redis.Options{URL: "redis://" + server.Address}), Poll: time.Hour, Workers: more, Kinds: []jobs.Kind{
+		{Name: "WORK", Concurrency: more, Run: begun(elsewhere)},
 	}})
-	t.Cleanup(func() { close(release) })
-	// What this process is told of while it has no worker left, the other one is not told of.
-	require.Eventually(t, func() bool {
-		_, err := here.Submit(t.Context(), jobs.Submission{Kind: "WORK", Tasks: make([]jobs.Task, 4)})
+	require.Eventually(t, func() bool { return strings.HasSuffix(server.Do("pubsub", "numsub", "berth-passed"), "\n2") }, time.Minute, 10*time.Millisecond)
+	for _, tasks := range []int{1, more - 1} { // with the first the other one has looked in SQL for what was there before it listened
+		_, err = here.Submit(t.Context(), jobs.Submission{Kind: "WORK", Tasks: make([]jobs.Task, tasks)})
 		require.NoError(t, err)
-		return len(elsewhere) == cap(elsewhere)
-	}, 2*time.Minute, time.Second, "nobody was woken")
+		for range tasks {
+			select {
+			case <-elsewhere:
+			case <-time.After(2 * time.Minute):
+				require.Fail(t, "a task that waits was passed over")
+			}
+		}
+	}
 }
 
 // TestJobs_loseRedisInTheMiddle takes Redis away in different ways while a thousand tasks are done by two gateways.

@@ -176,17 +176,45 @@ func (q *Queue) Announce(ctx context.Context, wakeups []jobs.Wakeup) error {
 	return nil
 }
 
+// passChannel is the name of the channel that kinds are passed on.
+func (q *Queue) passChannel() string { return q.prefix + "-passed" }
+
+// Pass implements [jobs.Queue].
+func (q *Queue) Pass(ctx context.Context, kind string) error {
+	if err := q.client.Publish(ctx, q.passChannel(), kind).Err(); err != nil {
+		return fmt.Errorf("pass a task of %s: %w", kind, err)
+	}
+	return nil
+}
+
 // Listen implements [jobs.Queue].
-func (q *Queue) Listen(ctx context.Context, n int, begin func(ctx context.Context, taskID int64)) {
+func (q *Queue) Listen(ctx context.Context, n int, begin func(ctx context.Context, taskID int64), passed func(kind string)) {
 	for q.await(ctx, true) {
-		q.serve(ctx, n, begin)
+		q.serve(ctx, n, begin, passed)
+	}
+}
+
+// hear calls passed with what the subscription brings until it is closed.
+func hear(passes *goredis.PubSub, passed func(kind string)) {
+	for message := range passes.ChannelWithSubscriptions() {
+		switch message := message.(type) {
+		case *goredis.Subscription: // the first one, or one after the connection was lost
+			passed("")
+		case *goredis.Message:
+			passed(message.Payload)
+		}
 	}
 }
 
 // serve takes wakeups until Redis is lost or the context ends: asynq itself would try again without a pause.
-func (q *Queue) serve(ctx context.Context, n int, begin func(ctx context.Context, taskID int64)) {
+func (q *Queue) serve(ctx context.Context, n int, begin func(ctx context.Context, taskID int64), passed func(kind string)) {
 	round, end := context.WithCancel(ctx)
 	defer end()
+	passes := q.client.Subscribe(round, q.passChannel())
+	var hearing sync.WaitGroup
+	hearing.Go(func() { hear(passes, passed) })
+	defer hearing.Wait()
+	defer passes.Close() //nolint:errcheck // nothing is heard any more
 	server := asynq.NewServerFromRedisClient(q.client, asynq.Config{
 		Concurrency: n, Logger: asynqLogger{q.logger}, LogLevel: asynq.WarnLevel, ShutdownTimeout: closing, TaskCheckInterval: lookInterval, DelayedTaskCheckInterval: delayedInterval,
 		Queues: map[string]int{q.queueOf(jobs.High): 6, q.queueOf(jobs.Normal): 3, q.queueOf(jobs.Low): 1},

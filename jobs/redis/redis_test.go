@@ -43,7 +43,7 @@ func listen(t *testing.T, q *redis.Queue, n int) <-chan int64 {
 	heard := make(chan int64, 1000)
 	ctx, stop := context.WithCancel(t.Context())
 	var listening sync.WaitGroup
-	listening.Go(func() { q.Listen(ctx, n, func(_ context.Context, id int64) { heard <- id }) })
+	listening.Go(func() { q.Listen(ctx, n, func(_ context.Context, id int64) { heard <- id }, func(string) {}) })
 	t.Cleanup(func() {
 		stop()
 		listening.Wait()
