@@ -157,7 +157,7 @@ func TestPull_gatewaysFetchOnceAndAllStream(t *testing.T) {
 		blob, open := u.gated("dying/app", 3<<20, 2<<20)
 		store := cluster.open()
 		dying := newGateway(t, u, setup{store: store, backend: cluster.gateway(t, u, nil).backend, options: func(o *proxy.Options) {
-			o.Tell, o.Lease = 20*time.Millisecond, 3*time.Second
+			o.Tell = 20 * time.Millisecond
 		}})
 		other := cluster.gateway(t, u, nil)
 		dying.download(t.Context(), "cache/dying/app", blob).takes(1 << 20)
@@ -166,6 +166,7 @@ func TestPull_gatewaysFetchOnceAndAllStream(t *testing.T) {
 		require.NoError(t, store.Close(), "the dead tell nobody")
 		require.NoError(t, dying.proxy.Close())
 		open()
+		other.endLease("cache/dying/app", blob, "")
 		pulled.takes(1<<20 + 2)
 		require.Equal(t, []string{"", fmt.Sprintf("bytes=%d-", 2<<20-1)}, u.rangesOf("dying/app", blob), "nothing was fetched twice")
 		other.nothingOnItsWay("cache/dying/app", blob)
@@ -179,7 +180,7 @@ func TestPull_gatewaysFetchOnceAndAllStream(t *testing.T) {
 		defer open()
 		store := cluster.open()
 		dying := newGateway(t, u, setup{store: store, backend: cluster.gateway(t, u, nil).backend, options: func(o *proxy.Options) {
-			o.Tell, o.Lease = 20*time.Millisecond, 3*time.Second
+			o.Tell = 20 * time.Millisecond
 		}})
 		dying.download(t.Context(), "cache/late/app", blob).takes(1 << 20)
 		waiting := cluster.gateway(t, u, nil)
@@ -189,8 +190,51 @@ func TestPull_gatewaysFetchOnceAndAllStream(t *testing.T) {
 		require.NoError(t, waiting.store.Close(), "the one that waited dies too")
 		require.NoError(t, waiting.proxy.Close())
 		open()
-		cluster.gateway(t, u, nil).download(t.Context(), "cache/late/app", blob).takes(3 << 20)
+		last := cluster.gateway(t, u, nil)
+		last.endLease("cache/late/app", blob, "")
+		last.download(t.Context(), "cache/late/app", blob).takes(3 << 20)
 		require.Equal(t, []string{"", fmt.Sprintf("bytes=%d-", 2<<20-1)}, u.rangesOf("late/app", blob), "nothing was fetched twice")
+	})
+
+	t.Run("the registry elsewhere stands still for longer than a lease", func(t *testing.T) {
+		t.Parallel()
+		u := newUpstream(t)
+		blob, open := u.gated("still/app", 3<<20, 2<<20)
+		const lease = 3 * time.Second
+		short := func(o *proxy.Options) { o.Lease = lease }
+		first, second := cluster.gateway(t, u, short), cluster.gateway(t, u, short)
+		one := first.download(t.Context(), "cache/still/app", blob)
+		one.takes(1 << 20)
+		other := second.download(t.Context(), "cache/still/app", blob)
+		other.takes(2<<20 - 2)
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		for began := time.Now(); time.Since(began) < lease+time.Second; <-ticker.C {
+			err := second.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+				return tx.LeaseFetch(ctx, fetchName("cache/still/app", blob), "another", lease)
+			})
+			require.ErrorIs(t, err, metadata.ErrConflict, "who fetches lives")
+		}
+		open()
+		one.takes(2 << 20)
+		other.takes(1<<20 + 2)
+		require.Equal(t, []string{""}, u.rangesOf("still/app", blob))
+	})
+
+	t.Run("the gateway that fetches is taken for dead", func(t *testing.T) {
+		t.Parallel()
+		u := newUpstream(t)
+		blob, open := u.gated("slept/app", 3<<20, 2<<20)
+		g := cluster.gateway(t, u, func(o *proxy.Options) { o.Lease = 2 * time.Second })
+		pulled := g.download(t.Context(), "cache/slept/app", blob)
+		pulled.takes(2<<20 - 1)
+		g.endLease("cache/slept/app", blob, "another")
+		require.Eventually(t, func() bool { return len(u.rangesOf("slept/app", blob)) == 2 }, time.Minute, 10*time.Millisecond, "it goes on after the other\n%s", g.log)
+		require.Contains(t, g.log.String(), "another gateway has taken over")
+		open()
+		pulled.takes(1<<20 + 1)
+		require.Equal(t, []string{"", fmt.Sprintf("bytes=%d-", 2<<20)}, u.rangesOf("slept/app", blob))
+		g.kept("cache/slept/app", blob)
 	})
 
 	t.Run("the registry elsewhere sends something else", func(t *testing.T) {
@@ -247,10 +291,35 @@ func (u *upstream) gated(repository string, size, first int) (blob []byte, open 
 	return blob, open
 }
 
+// fetchName is what all gateways call the fetch of a blob.
+func fetchName(repository string, blob []byte) string {
+	return "blob " + repository + "@" + oci.SHA256.FromBytes(blob).String()
+}
+
+// endLease has the lease on the fetch of a blob end now, as if nobody had gone on with it, and another gateway have it that dies at once,
+// unless that is "".
+func (g *gateway) endLease(repository string, blob []byte, another string) {
+	g.t.Helper()
+	name := fetchName(repository, blob)
+	require.NoError(g.t, g.store.Tx(g.t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
+		found, err := tx.Fetch(ctx, name)
+		if errors.Is(err, metadata.ErrNotFound) {
+			return nil // it ended by itself
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.LeaseFetch(ctx, name, found.Holder, 0); err != nil || another == "" {
+			return err
+		}
+		return tx.LeaseFetch(ctx, name, another, time.Second)
+	}))
+}
+
 // nothingOnItsWay waits until nothing is left of the fetch of a blob.
 func (g *gateway) nothingOnItsWay(repository string, blob []byte) {
 	g.t.Helper()
-	name := "blob " + repository + "@" + oci.SHA256.FromBytes(blob).String()
+	name := fetchName(repository, blob)
 	require.Eventually(g.t, func() bool {
 		_, err := g.store.Fetch(context.Background(), name)
 		parts, partsErr := g.store.FetchParts(context.Background(), name, 0, 1)

@@ -75,6 +75,7 @@ type Origin struct {
 const (
 	DefaultTTL         = 2 * time.Minute
 	DefaultPatience    = 500 * time.Millisecond
+	DefaultLease       = 6 * time.Second
 	DefaultConnections = 32
 )
 
@@ -110,7 +111,8 @@ type Options struct {
 	Patience time.Duration
 	// Idle is how long a blob may not get on before its connection is given up.
 	Idle time.Duration
-	// Lease is how long after the death of a gateway another fetches what that one was about to.
+	// Lease is how long after the death of a gateway another fetches what that one was about to. A gateway that lives goes on with it
+	// three times as often, however slow the registry elsewhere is.
 	Lease time.Duration
 	// Tell is how often a gateway that fetches a blob looks whether another wants what has come of it.
 	Tell time.Duration
@@ -155,7 +157,7 @@ func New(options Options) *Cache {
 	setDefault(&options.TTL, DefaultTTL)
 	setDefault(&options.Patience, DefaultPatience)
 	setDefault(&options.Idle, 30*time.Second)
-	setDefault(&options.Lease, 30*time.Second)
+	setDefault(&options.Lease, DefaultLease)
 	setDefault(&options.Tell, 500*time.Millisecond)
 	options.Observer = options.Observer.orNobody()
 	if options.Keep == nil {
@@ -274,7 +276,8 @@ func (c *Cache) detached(ctx context.Context, limit time.Duration) (context.Cont
 }
 
 // alone calls act while this gateway alone fetches what the name stands for, unless done says, when it is asked before, that another
-// gateway has fetched it meanwhile.
+// gateway has fetched it meanwhile. A gateway that stood still for so long that another has taken over waits for that one, and calls act
+// again if it has to, with what it has of its own.
 func (c *Cache) alone(ctx context.Context, name string, done func(ctx context.Context) (bool, error), act func(ctx context.Context) error) error {
 	if !c.options.Keep(ctx) {
 		return act(ctx) // which nobody else would get anything of
@@ -287,14 +290,14 @@ func (c *Cache) alone(ctx context.Context, name string, done func(ctx context.Co
 			return databaseDown(err)
 		}
 		there, err := done(ctx)
-		if held {
-			defer c.release(ctx, name)
-			if err != nil || there {
-				return err
-			}
-			return c.holding(ctx, name, act)
+		if held && err == nil && !there {
+			err, there = c.holding(ctx, name, act), true
 		}
-		if err != nil || there {
+		overtaken := errors.Is(err, errOvertaken)
+		if held && !overtaken {
+			c.release(ctx, name)
+		}
+		if (err != nil || there) && !overtaken {
 			return err
 		}
 		if err := pause.For(ctx, wait); err != nil {
@@ -319,12 +322,15 @@ func (c *Cache) release(ctx context.Context, name string) {
 	}
 }
 
-// holding calls act and keeps the lease meanwhile; who has lost it to another is broken off.
+// errOvertaken says that another gateway took this one for dead and fetches what it was about to.
+var errOvertaken = errors.New("another gateway has taken over")
+
+// holding calls act and keeps the lease meanwhile; who has lost it to another is broken off, which is an errOvertaken.
 func (c *Cache) holding(ctx context.Context, name string, act func(ctx context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var keeping sync.WaitGroup
 	defer keeping.Wait()
-	defer cancel()
+	defer cancel(nil)
 	keeping.Go(func() {
 		ticker := time.NewTicker(c.options.Lease / 3)
 		defer ticker.Stop()
@@ -335,9 +341,14 @@ func (c *Cache) holding(ctx context.Context, name string, act func(ctx context.C
 			case <-ticker.C:
 			}
 			if err := c.lease(ctx, name); errors.Is(err, metadata.ErrConflict) {
-				cancel()
+				cancel(errOvertaken)
 			}
 		}
 	})
-	return act(ctx)
+	err := act(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errOvertaken) {
+		c.options.Logger.WarnContext(ctx, "another gateway has taken over a fetch, as this one stood still", "fetch", name)
+		return errOvertaken
+	}
+	return err
 }

@@ -117,7 +117,9 @@ func (w *way) transfer(ctx context.Context) error {
 		stored <- nil
 	}
 	fetched := w.travel(ctx, size)
-	w.end(fetched)
+	if fetched == nil || ctx.Err() == nil { // else it may go on after another gateway
+		w.end(fetched)
+	}
 	if size < 0 && fetched == nil {
 		f.publish(w.spool, w.offset)
 	}
@@ -136,6 +138,10 @@ func (w *way) open(ctx context.Context) (int64, error) {
 		w.close()
 		own, cancel := context.WithCancel(ctx)
 		w.cancel, w.watch = cancel, time.AfterFunc(r.cache.options.Idle, cancel)
+		if w.fetch.spool != nil && w.offset == w.fetch.size {
+			w.content = http.NoBody // as a range of nothing cannot be asked for
+			return w.offset, nil
+		}
 		content, size, err := r.origin.Remote.OpenBlob(own, r.there, w.fetch.digest, w.offset)
 		r.state.heard(err)
 		if err == nil {
