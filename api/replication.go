@@ -151,7 +151,7 @@ type replicationPolicy struct {
 	Enabled           bool  `json:"enabled"`
 	Speed             int64 `json:"speed" doc:"KiB each second at most; 0 or -1 is no limit"`
 	CopyByChunk       bool  `json:"copy_by_chunk" doc:"taken and kept: every transfer goes on where it broke"`
-	Single            bool  `json:"single_active_replication" doc:"begin no execution while another one runs"`
+	Single            bool  `json:"single_active_replication" doc:"begin no execution while another one runs; what events begin waits"`
 	CreatedAt         Time  `json:"creation_time"`
 	UpdatedAt         Time  `json:"update_time"`
 }

@@ -66,6 +66,14 @@ var (
 			updated_at = $2, ended_at = $2
 		WHERE id = $1 AND ended_at IS NULL
 			AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.execution_id = executions.id AND t.ended_at IS NULL)`)
+	takeKey = define("take key", `UPDATE executions SET unique_key = $2 WHERE id = $1 AND ended_at IS NULL`)
+	// The first task of an execution that has got no further.
+	firstTask = define("first task of an execution that waits", `
+		SELECT `+taskColumns+` FROM tasks WHERE execution_id = $1 AND ended_at IS NULL AND status <> 'Running'
+			AND NOT EXISTS (SELECT 1 FROM tasks other WHERE other.execution_id = $1 AND other.id <> tasks.id)`)
+	putTaskParameters      = define("put parameters of a task", `UPDATE tasks SET parameters = $2, updated_at = $3 WHERE id = $1`)
+	putExecutionParameters = define("put parameters of an execution", `UPDATE executions SET parameters = $2, updated_at = $3 WHERE id = $1`)
+
 	deleteExecutions = define("delete executions", `
 		DELETE FROM executions WHERE id IN (
 			SELECT id FROM executions WHERE kind = $1 AND subject_id = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT $3 OFFSET $4)`)
@@ -110,6 +118,34 @@ func (t *Tx) CreateExecution(ctx context.Context, e Execution) (Execution, error
 		return Execution{}, fmt.Errorf("execution of %s: %w", e.Kind, err)
 	}
 	return created, nil
+}
+
+// TakeKey gives an execution that has not ended the key of those of its kind of which one at a time may run. It returns [ErrExists]
+// while another one holds it, and [ErrNotFound] for an execution that has ended.
+func (t *Tx) TakeKey(ctx context.Context, executionID int64, key string) error {
+	if err := t.execOne(ctx, takeKey, executionID, key); err != nil {
+		return fmt.Errorf("key of execution %d: %w", executionID, err)
+	}
+	return nil
+}
+
+// FirstTask returns the only task that an execution has so far, while it does not run, and keeps it from being begun until the
+// transaction ends. It returns [ErrNotFound] when the execution has got further.
+func (t *Tx) FirstTask(ctx context.Context, executionID int64) (Task, error) {
+	if _, err := one(ctx, t.Reader, lockExecution, value[int64], executionID); err != nil {
+		return Task{}, fmt.Errorf("execution %d: %w", executionID, err)
+	}
+	return one(ctx, t.Reader, firstTask, scanTask, executionID)
+}
+
+// PutParameters changes what an execution is to do, whose first task [Tx.FirstTask] has returned.
+func (t *Tx) PutParameters(ctx context.Context, first Task, parameters string) error {
+	at := micros(now())
+	if _, err := t.exec(ctx, putTaskParameters, first.ID, parameters, at); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, putExecutionParameters, first.ExecutionID, parameters, at)
+	return err
 }
 
 // settleExecution ends an execution whose tasks have all ended. The caller has locked it.

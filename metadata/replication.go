@@ -35,7 +35,7 @@ type ReplicationPolicy struct {
 	// Deletes deletes at the destination what is deleted at the source, Overrides moves tags there that stand for something else.
 	Deletes, Overrides bool
 	Enabled            bool
-	// Single keeps an execution from beginning while another one runs.
+	// Single keeps an execution from beginning while another one runs: what people and schedules want is refused, what events want waits.
 	Single bool
 	// ByChunk asks for transfers in pieces.
 	ByChunk bool

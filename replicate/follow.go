@@ -2,7 +2,9 @@ package replicate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/berth-registry/berth/event"
@@ -46,9 +48,18 @@ func (p *Policies) Handle(ctx context.Context, events []metadata.Event) (follow.
 		}
 	}
 	return func(ctx context.Context, tx *metadata.Tx) error {
-		for _, begun := range plans {
+		for i, begun := range plans {
 			if len(begun.Moves) == 0 {
 				continue
+			}
+			if policies[i].Single {
+				joined, err := p.join(ctx, tx, begun)
+				if err != nil {
+					return err
+				}
+				if joined {
+					continue
+				}
 			}
 			_, err := p.jobs.Begin(ctx, tx, jobs.Submission{Kind: Kind, SubjectID: begun.Policy, Cause: jobs.CauseEvent, Actor: told[0].Actor, Parameters: begun})
 			if err != nil {
@@ -57,6 +68,49 @@ func (p *Policies) Handle(ctx context.Context, events []metadata.Event) (follow.
 		}
 		return nil
 	}, nil
+}
+
+// join adds what there is to do to the policy's newest execution, where that is one that events began and that waits for its turn, and
+// reports whether it has.
+func (p *Policies) join(ctx context.Context, tx *metadata.Tx, begun plan) (bool, error) {
+	active, err := tx.ActiveExecutions(ctx, Kind, begun.Policy)
+	if err != nil || len(active) == 0 {
+		return false, err
+	}
+	execution, err := tx.Execution(ctx, active[len(active)-1])
+	if err != nil || execution.Cause != jobs.CauseEvent {
+		return false, err
+	}
+	first, err := tx.FirstTask(ctx, execution.ID)
+	if errors.Is(err, metadata.ErrNotFound) {
+		return false, nil // it is at it, or about to end
+	}
+	if err != nil {
+		return false, err
+	}
+	var waiting plan
+	if err := json.Unmarshal([]byte(first.Parameters), &waiting); err != nil {
+		return false, fmt.Errorf("parameters of execution %d: %w", execution.ID, err)
+	}
+	if waiting.size()+begun.size() > maxReferences {
+		return false, nil
+	}
+	for _, move := range begun.Moves {
+		waiting.add(move)
+	}
+	encoded, err := encode(waiting)
+	if err != nil {
+		return false, err
+	}
+	return true, tx.PutParameters(ctx, first, encoded)
+}
+
+// size is how many artifacts there is something to do about.
+func (p *plan) size() (n int) {
+	for _, move := range p.Moves {
+		n += len(move.References)
+	}
+	return n
 }
 
 // Written lets what events have begun be done at once.
@@ -156,7 +210,7 @@ func (p *plan) add(move Move) {
 	if len(move.References) == 0 {
 		return
 	}
-	last := slices.IndexFunc(p.Moves, func(m Move) bool { return m.From == move.From && m.Operation == move.Operation })
+	last := slices.IndexFunc(p.Moves, func(m Move) bool { return m.From == move.From && m.To == move.To && m.Operation == move.Operation })
 	if last >= 0 {
 		for _, reference := range move.References {
 			if !slices.Contains(p.Moves[last].References, reference) {

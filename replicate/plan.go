@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/jobs"
@@ -30,6 +31,9 @@ const (
 	moveAttempts = 3
 	// maxRepositories bounds what one execution does.
 	maxRepositories = 100_000
+	// minTurn and maxTurn bound how long an execution waits until it asks again whether another one has ended.
+	minTurn = time.Second
+	maxTurn = 30 * time.Second
 )
 
 // plan are the parameters of an execution.
@@ -88,11 +92,11 @@ func (p *Policies) plan(ctx context.Context, run *jobs.Run) error {
 	if _, begun, err := p.options.Store.ListTasks(ctx, run.Task.ExecutionID, MoveKind, metadata.Query{Limit: 1}); err != nil || begun > 0 {
 		return err // an earlier attempt has got as far as that
 	}
+	if err := p.mayRun(ctx, policy, run); err != nil {
+		return err
+	}
 	moves := wanted.Moves
 	if moves == nil {
-		if err := p.mayRun(ctx, policy, run); err != nil {
-			return err
-		}
 		if moves, err = p.find(ctx, policy, run.Log); err != nil {
 			return err
 		}
@@ -121,19 +125,27 @@ func verb(operation string) string {
 	return "delete of"
 }
 
-// mayRun refuses an execution while an earlier one of a policy that wants a single one at a time runs.
+// mayRun refuses an execution while another one of a policy that wants a single one at a time runs; one that events began waits.
 func (p *Policies) mayRun(ctx context.Context, policy metadata.ReplicationPolicy, run *jobs.Run) error {
 	if !policy.Single {
 		return nil
 	}
-	active, err := p.options.Store.ActiveExecutions(ctx, Kind, policy.ID)
+	err := p.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.TakeKey(ctx, run.Task.ExecutionID, fmt.Sprintf("policy %d", policy.ID))
+	})
+	if !errors.Is(err, metadata.ErrExists) {
+		return err
+	}
+	execution, err := p.options.Store.Execution(ctx, run.Task.ExecutionID)
 	if err != nil {
 		return err
 	}
-	if len(active) > 0 && active[0] < run.Task.ExecutionID {
-		return jobs.Permanent(fmt.Errorf("execution skipped: execution %d of the policy is still in progress", active[0]))
+	if execution.Cause != jobs.CauseEvent {
+		return jobs.Permanent(errors.New("execution skipped: another one of the policy is still in progress"))
 	}
-	return nil
+	// What lasts long is asked for less often.
+	wait := min(max(time.Since(execution.CreatedAt)/10, minTurn), maxTurn)
+	return &jobs.Retry{Cause: errors.New("waits for another execution of the policy"), After: wait, Uncounted: true}
 }
 
 // find lists the source and chooses.

@@ -72,6 +72,22 @@ func (f *far) stopping(stop func(w http.ResponseWriter, r *http.Request) bool) {
 	f.stop, f.put = stop, nil
 }
 
+// hold lets the first request about a repository wait: the channel is closed when it has come.
+func (f *far) hold(repository string) (arrived <-chan struct{}, release func()) {
+	came, released := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.stopping(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/v2/"+repository+"/") {
+			once.Do(func() {
+				close(came)
+				<-released
+			})
+		}
+		return false
+	})
+	return came, sync.OnceFunc(func() { close(released) })
+}
+
 // tags are the manifests that were put by tag.
 func (f *far) tags() (put []string) {
 	f.mu.Lock()
@@ -132,8 +148,10 @@ func ended(t *testing.T, server *apitest.Server, id int64, status metadata.Statu
 func TestPolicies(t *testing.T) {
 	far := startFar(t)
 	apitest.EachEngine(t, func(t *testing.T, server *apitest.Server) {
+		server.FollowReplications(t)
 		t.Run("what failed is tried again, and nothing else", func(t *testing.T) { testRetry(t, server, far) })
 		t.Run("one at a time", func(t *testing.T) { testSingle(t, server, far) })
+		t.Run("events wait for their turn", func(t *testing.T) { testSingleOfEvents(t, server, far) })
 		t.Run("the speed has a limit", func(t *testing.T) { testSpeed(t, server, far) })
 		t.Run("a task of a gateway that died is taken over", func(t *testing.T) { testTakeOver(t, server, far) })
 		t.Run("events", func(t *testing.T) { testEvents(t, server, far) })
@@ -183,15 +201,7 @@ func testRetry(t *testing.T, server *apitest.Server, far *far) {
 func testSingle(t *testing.T, server *apitest.Server, far *far) {
 	server.PushImage(t, "library/single", apitest.Image{Layers: []string{t.Name()}}, "v1")
 	policy := far.policy(t, server, "single", "library/single", func(p *metadata.ReplicationPolicy) { p.Single = true })
-	arrived, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	far.stopping(func(http.ResponseWriter, *http.Request) bool {
-		once.Do(func() {
-			close(arrived)
-			<-release
-		})
-		return false
-	})
+	arrived, release := far.hold("library/single")
 	first := begin(t, server, policy)
 	<-arrived
 	second := ended(t, server, begin(t, server, policy).ID, metadata.StatusError)
@@ -199,9 +209,57 @@ func testSingle(t *testing.T, server *apitest.Server, far *far) {
 	running, err := server.Replication.Execution(t.Context(), first.ID)
 	require.NoError(t, err)
 	require.False(t, running.Ended())
-	close(release)
+	release()
 	ended(t, server, first.ID, metadata.StatusSuccess)
 	ended(t, server, begin(t, server, policy).ID, metadata.StatusSuccess)
+}
+
+// testSingleOfEvents pushes and deletes while an execution runs, of a policy that wants a single one at a time.
+func testSingleOfEvents(t *testing.T, server *apitest.Server, far *far) {
+	const repository = "library/turns"
+	policy := far.policy(t, server, "turns", repository, func(p *metadata.ReplicationPolicy) {
+		p.Single, p.Cause, p.Deletes = true, replicate.CauseEvent, true
+	})
+	arrived, release := far.hold(repository)
+	defer release()
+	push := func(tag string) oci.Digest {
+		return server.PushImage(t, repository, apitest.Image{Layers: []string{t.Name(), tag}}, tag).Digest
+	}
+	executions := func() []replicate.Execution {
+		page, _, err := server.Replication.Executions(t.Context(), metadata.Query{Limit: 10, Conditions: []metadata.Condition{
+			{Field: "subject_id", Comparison: metadata.Equal, Values: []any{policy.ID}},
+		}})
+		require.NoError(t, err)
+		return page
+	}
+	eventually := func(condition func() bool) {
+		t.Helper()
+		require.Eventually(t, condition, 2*time.Minute, 5*time.Millisecond)
+	}
+	one := push("v1")
+	<-arrived
+	two := push("v2")
+	eventually(func() bool { return len(executions()) == 2 })
+	waiting := executions()[0]
+	eventually(func() bool {
+		tasks, _, err := server.Replication.Tasks(t.Context(), waiting.ID, metadata.Query{Limit: 1})
+		require.NoError(t, err)
+		return tasks[0].Message == "waits for another execution of the policy"
+	})
+	three := push("v3")
+	require.NoError(t, server.Registry.DeleteManifest(t.Context(), admin, repository, oci.Reference{Digest: one}))
+	eventually(func() bool {
+		parameters := executions()[0].Parameters
+		return strings.Contains(parameters, `"v3"`) && strings.Contains(parameters, `"deletion"`)
+	})
+	require.Contains(t, ended(t, server, begin(t, server, policy).ID, metadata.StatusError).Message, "is still in progress")
+	require.False(t, far.has(t, repository, "v2", two))
+	release()
+	ended(t, server, waiting.ID, metadata.StatusSuccess)
+	require.Len(t, executions(), 3, "what came while one ran became one")
+	require.True(t, far.has(t, repository, "v2", two))
+	require.True(t, far.has(t, repository, "v3", three))
+	require.False(t, far.has(t, repository, "v1", one))
 }
 
 // testSpeed has two tasks of an execution share its speed.
@@ -245,7 +303,6 @@ func testTakeOver(t *testing.T, server *apitest.Server, far *far) {
 func testEvents(t *testing.T, server *apitest.Server, far *far) {
 	far.policy(t, server, "events", "library/event-*", func(p *metadata.ReplicationPolicy) { p.Cause, p.Deletes = replicate.CauseEvent, true })
 	far.stopping(nil)
-	server.FollowReplications(t)
 	image := server.PushImage(t, "library/event-a", apitest.Image{Layers: []string{t.Name()}}, "v1", "v2")
 	server.PushImage(t, "library/other", apitest.Image{Layers: []string{t.Name()}}, "v1")
 	eventually := func(condition func() bool) {

@@ -83,6 +83,53 @@ func testExecutions(t *testing.T, f fixture) {
 	require.Equal(t, int64(2), total)
 }
 
+// testTurns has executions of which one at a time may run, and one that waits for its turn.
+func testTurns(t *testing.T, f fixture) {
+	turn := func(e metadata.Execution) error {
+		return f.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error { return tx.TakeKey(ctx, e.ID, "turn") })
+	}
+	one, _ := f.newExecution(t, metadata.Execution{Kind: "TURN", Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	two, tasks := f.newExecution(t, metadata.Execution{Kind: "TURN", Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	require.NoError(t, turn(one))
+	require.NoError(t, turn(one), "again")
+	require.ErrorIs(t, turn(two), metadata.ErrExists)
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		first, err := tx.FirstTask(ctx, two.ID)
+		if err != nil {
+			return err
+		}
+		return tx.PutParameters(ctx, first, `{"more":1}`)
+	})
+	changed, err := f.Execution(t.Context(), two.ID)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"more":1}`, changed.Parameters)
+	further := func() error {
+		return f.refused(t, func(ctx context.Context, tx *metadata.Tx) error {
+			_, err := tx.FirstTask(ctx, two.ID)
+			return err
+		})
+	}
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		claimed, err := tx.ClaimTask(ctx, tasks[0], "w", time.Now().Add(time.Hour))
+		require.JSONEq(t, `{"more":1}`, claimed.Parameters)
+		tasks[0] = claimed
+		return err
+	})
+	require.ErrorIs(t, further(), metadata.ErrNotFound, "it runs")
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		if _, err := tx.CreateTask(ctx, metadata.Task{ExecutionID: two.ID, Kind: "TURN", Parameters: "{}"}); err != nil {
+			return err
+		}
+		return tx.ReleaseTask(ctx, tasks[0], metadata.StatusScheduled, "", time.Now(), 0, "")
+	})
+	require.ErrorIs(t, further(), metadata.ErrNotFound, "it has others")
+
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopExecution(ctx, one.ID) })
+	require.NoError(t, turn(two))
+	require.ErrorIs(t, turn(one), metadata.ErrNotFound, "it has ended")
+}
+
 func testTasks(t *testing.T, f fixture) {
 	past := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
 	execution, tasks := f.newExecution(t, metadata.Execution{Kind: "COPY", Parameters: "{}"},

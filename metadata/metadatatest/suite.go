@@ -69,6 +69,7 @@ func Run(t *testing.T, engine Engine) {
 		{"AuditEntries", testAuditEntries},
 		{"AuditDeletion", testAuditDeletion},
 		{"Executions", testExecutions},
+		{"Turns", testTurns},
 		{"Lanes", testLanes},
 		{"Webhooks", testWebhooks},
 		{"WebhookDeliveries", testWebhookDeliveries},
