@@ -97,6 +97,13 @@ var (
 	answersOf = define("answers to webhook", `
 		SELECT a.task_id, a.status, a.body, a.duration_us FROM tasks t JOIN webhook_answers a ON a.task_id = t.id WHERE t.execution_id = $1`)
 
+	putAside = define("set delivery to webhook aside", `
+		INSERT INTO webhook_asides (task_id, topic)
+		SELECT CAST($1 AS BIGINT), value FROM {texts}($2{json}) WHERE TRUE ON CONFLICT (task_id, topic) DO NOTHING`)
+	asideBefore = define("lane of earlier delivery to webhook", `
+		SELECT t.lane FROM webhook_asides a JOIN tasks t ON t.id = a.task_id
+		WHERE a.topic {any of}$1{these} AND a.task_id < $2 AND t.ended_at IS NULL AND t.lane <> $3 LIMIT 1`)
+
 	webhookListing = &listing[WebhookPolicy]{
 		name: "webhooks", columns: webhookColumns, from: "webhook_policies", key: "id", order: "id", scan: scanWebhook,
 		fields: map[string]field{
@@ -228,4 +235,24 @@ func (t *Tx) PutWebhookAnswer(ctx context.Context, a WebhookAnswer) error {
 // WebhookAnswers returns the answers to the deliveries of an execution.
 func (r Reader) WebhookAnswers(ctx context.Context, executionID int64) ([]WebhookAnswer, error) {
 	return all(ctx, r, answersOf, scanAnswer, executionID)
+}
+
+// SetWebhookAside notes what a delivery is about that leaves its lane, so that later ones which are about any of that can wait for it.
+func (t *Tx) SetWebhookAside(ctx context.Context, taskID int64, topics []string) error {
+	list, err := json.Marshal(append([]string{}, topics...))
+	if err != nil {
+		return fmt.Errorf("encode topics: %w", err)
+	}
+	_, err = t.exec(ctx, putAside, taskID, string(list))
+	return err
+}
+
+// WebhookLaneBefore returns a lane in which a delivery waits that was set aside, has not ended, and comes before the task as it is about
+// one of the topics too: one that the task is not in already. It returns [ErrNotFound] when none does.
+func (r Reader) WebhookLaneBefore(ctx context.Context, task Task, topics []string) (lane string, err error) {
+	list, err := json.Marshal(append([]string{}, topics...))
+	if err != nil {
+		return "", fmt.Errorf("encode topics: %w", err)
+	}
+	return one(ctx, r, asideBefore, value[string], string(list), task.ID, task.Lane)
 }

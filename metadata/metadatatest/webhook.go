@@ -104,7 +104,8 @@ func testWebhookDeliveries(t *testing.T, f fixture) {
 			w, err = tx.CreateWebhook(ctx, metadata.WebhookPolicy{ProjectID: project.ID, Name: name})
 			return err
 		})
-		execution, tasks := f.newExecution(t, metadata.Execution{Kind: "WEBHOOK", SubjectID: w.ID, Parameters: "{}"}, metadata.Task{Parameters: "{}", Lane: "l"})
+		execution, tasks := f.newExecution(t, metadata.Execution{Kind: "WEBHOOK", SubjectID: w.ID, Parameters: "{}"}, metadata.Task{Parameters: "{}", Lane: "l"},
+			metadata.Task{Parameters: "{}", Lane: "m"})
 		other, _ := f.newExecution(t, metadata.Execution{Kind: "OTHER", SubjectID: w.ID, Parameters: "{}"})
 		for _, status := range []int{500, 200} {
 			f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
@@ -114,6 +115,23 @@ func testWebhookDeliveries(t *testing.T, f fixture) {
 		answers, err := f.WebhookAnswers(t.Context(), execution.ID)
 		require.NoError(t, err)
 		require.Equal(t, []metadata.WebhookAnswer{{TaskID: tasks[0].ID, Status: 200, Body: "b", Duration: 1500 * time.Microsecond}}, answers)
+		for range 2 {
+			f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.SetWebhookAside(ctx, tasks[0].ID, []string{"a", "b"}) })
+		}
+		before := func(task metadata.Task, topics ...string) string {
+			lane, err := f.WebhookLaneBefore(t.Context(), task, topics)
+			if err != nil {
+				require.ErrorIs(t, err, metadata.ErrNotFound)
+			}
+			return lane
+		}
+		require.Equal(t, "l", before(tasks[1], "c", "b"))
+		require.Empty(t, before(tasks[1], "c"), "about something else")
+		require.Empty(t, before(tasks[1]), "about nothing")
+		require.Empty(t, before(tasks[0], "a"), "itself")
+		require.Empty(t, before(metadata.Task{ID: tasks[1].ID, Lane: "l"}, "a"), "in the lane already")
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopTask(ctx, tasks[0].ID) })
+		require.Empty(t, before(tasks[1], "a"), "it has ended")
 		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return remove(tx, ctx, w.ID) })
 		_, err = f.Execution(t.Context(), execution.ID)
 		require.ErrorIs(t, err, metadata.ErrNotFound, name)

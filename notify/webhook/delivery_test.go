@@ -25,7 +25,7 @@ import (
 
 // TestDelivery_orderIsKeptUnderFailures has a receiver that refuses each event twice before it takes it.
 func TestDelivery_orderIsKeptUnderFailures(t *testing.T) {
-	eachEngine(t, func(t *testing.T, r *registry) {
+	eachEngine(t, nil, func(t *testing.T, r *registry) {
 		var mu sync.Mutex
 		refused := map[string]int{}
 		var taken []string
@@ -181,7 +181,7 @@ func TestDelivery_redirects(t *testing.T) {
 
 // TestDelivery_whoIsTold has webhooks that are not for the event, or switched off, and one for all projects.
 func TestDelivery_whoIsTold(t *testing.T) {
-	eachEngine(t, func(t *testing.T, r *registry) {
+	eachEngine(t, nil, func(t *testing.T, r *registry) {
 		to := receive(t, nil)
 		target := func(path string) webhook.WantedTarget {
 			return webhook.WantedTarget{Type: "http", Address: to.URL + path}
@@ -237,54 +237,60 @@ func TestDelivery_ofWhatIsDeleted(t *testing.T) {
 	require.Empty(t, found)
 }
 
-// TestDelivery_whatFailsHoldsUpItsArtifactOnly has a receiver that cannot take one artifact, with more about that one and about others
-// behind it.
-func TestDelivery_whatFailsHoldsUpItsArtifactOnly(t *testing.T) {
-	r := start(t, sqlitetest.Open(t), func(o *webhook.SenderOptions) { o.Pause = 100 * time.Millisecond })
-	var mu sync.Mutex
-	well, refusals := false, 0
-	to := receive(t, nil)
-	to.Config.Handler = to.keep(func(w http.ResponseWriter, request *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		body, _ := io.ReadAll(request.Body)
-		if !well && strings.Contains(string(body), "sha256:bad") {
-			refusals++
-			w.WriteHeader(http.StatusInternalServerError)
+// TestDelivery_whatFailsHoldsUpItsArtifactAndTagsOnly has a receiver that cannot take two artifacts, with more about them, about their
+// tags, and about others behind.
+func TestDelivery_whatFailsHoldsUpItsArtifactAndTagsOnly(t *testing.T) {
+	patient := func(o *webhook.SenderOptions) { o.Pause = 100 * time.Millisecond }
+	eachEngine(t, patient, func(t *testing.T, r *registry) {
+		var mu sync.Mutex
+		ill := map[string]int{"bad": 0, "worse": 0}
+		to := receive(t, nil)
+		to.Config.Handler = to.keep(func(w http.ResponseWriter, request *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			body, _ := io.ReadAll(request.Body)
+			for digest := range ill {
+				if strings.Contains(string(body), "sha256:"+digest+`"`) {
+					ill[digest]++
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			}
+		})
+		policy := r.tell(t, "some fail", webhook.WantedTarget{Type: "http", Address: to.URL})
+		of := func(digest, tag string) event.Event {
+			e := pushed(tag)
+			e.Digest = "sha256:" + digest
+			return e
+		}
+		deleted := of("third", "")
+		deleted.Kind, deleted.Details = event.ManifestDeleted, `{"tags":["old","latest"]}`
+		r.happen(t, of("bad", "latest"), of("worse", "next"), of("first", "1"), of("second", "latest"), of("second", "2"), of("first", "2"),
+			of("bad", "next"), of("fourth", "next"), deleted, of("fifth", "old"), of("sixth", "6"))
+		passed := func(until string, but ...string) (were []string) {
+			for len(were) == 0 || were[len(were)-1] != until {
+				digest, tag := to.next(t).about(t)
+				if digest = strings.TrimPrefix(digest, "sha256:"); !slices.Contains(but, digest) {
+					were = append(were, digest+" "+tag)
+				}
+			}
+			return were
+		}
+		require.Equal(t, []string{"first 1", "sixth 6"}, passed("sixth 6", "bad", "worse"))
+		heal := func(digest string) {
+			mu.Lock()
+			defer mu.Unlock()
+			require.GreaterOrEqual(t, ill[digest], 3)
+			delete(ill, digest)
+		}
+		heal("bad")
+		require.Equal(t, []string{"second latest", "second 2", "first 2", "third old", "fifth old"}, passed("fifth old", "bad", "worse"), "while the other is ill")
+		heal("worse")
+		require.Equal(t, []string{"bad next", "fourth next"}, passed("fourth next", "worse"))
+		r.happen(t, of("bad", "7"))
+		for _, e := range r.ended(t, policy, 12) {
+			require.Equal(t, metadata.StatusSuccess, e.Status, e.Message)
 		}
 	})
-	policy := r.tell(t, "one fails", webhook.WantedTarget{Type: "http", Address: to.URL})
-	of := func(digest, tag string) event.Event {
-		e := pushed(tag)
-		e.Digest = digest
-		return e
-	}
-	r.happen(t, of("sha256:bad", "bad 1"), of("sha256:good", "good 1"), of("sha256:bad", "bad 2"), of("sha256:good", "good 2"), of("sha256:other", "other"))
-	var good []string
-	for len(good) < 3 {
-		c := to.next(t)
-		if tag := c.tag(t); tag != "bad 1" {
-			good = append(good, tag)
-		}
-	}
-	require.Equal(t, []string{"good 1", "good 2", "other"}, good)
-	mu.Lock()
-	well = true
-	require.GreaterOrEqual(t, refusals, 3)
-	mu.Unlock()
-	r.happen(t, of("sha256:bad", "bad 3"))
-	executions := r.ended(t, policy, 6)
-	for _, e := range executions {
-		require.Equal(t, metadata.StatusSuccess, e.Status, e.Message)
-	}
-	var bad []string
-	for len(to.calls) > 0 {
-		c := to.next(t)
-		if tag := c.tag(t); len(bad) == 0 || bad[len(bad)-1] != tag {
-			bad = append(bad, tag)
-		}
-	}
-	require.Equal(t, []string{"bad 1", "bad 2", "bad 3"}, bad)
 }
 
 // TestDelivery_waitsAsLongAsToldTo has a receiver that asks to be left alone, and others that ask for what nobody can mean.

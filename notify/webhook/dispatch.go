@@ -149,13 +149,17 @@ func (d *Dispatcher) delivery(o occurrence, policy metadata.WebhookPolicy, targe
 	if err != nil {
 		return jobs.Submission{}, err
 	}
+	about, err := topics(target, o)
+	if err != nil {
+		return jobs.Submission{}, err
+	}
 	return jobs.Submission{
 		Kind: Kind, SubjectID: policy.ID, Cause: jobs.CauseEvent, Actor: o.Actor,
 		Parameters: Told{EventType: o.Type, NotifyType: target.Type, Payload: string(body)},
 		Tasks: []jobs.Task{{
 			Lane: lane(target, o),
 			Parameters: delivery{
-				ID: o.ID + "-" + target.Key, PolicyID: policy.ID, Target: target.Key, Aside: aside(target, o), EventType: o.Type, ContentType: contentType, Body: string(body),
+				ID: o.ID + "-" + target.Key, PolicyID: policy.ID, Target: target.Key, Topics: about, EventType: o.Type, ContentType: contentType, Body: string(body),
 			},
 		}},
 	}, nil
@@ -171,11 +175,19 @@ func lane(target metadata.WebhookTarget, o occurrence) string {
 // asides is what the lanes of deliveries to a target begin with that were set aside.
 func asides(target string) string { return target + "/aside/" }
 
-// aside is the lane for deliveries about one artifact when one of them fails for too long.
-func aside(target metadata.WebhookTarget, o occurrence) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(o.Project + "/" + o.Repository + "@" + o.Digest)) // which never fails
-	return fmt.Sprintf("%s%016x", asides(target.Key), h.Sum64())
+// topics are what a delivery of the occurrence is about as far as order goes: its artifact first, and each tag that it tells of.
+func topics(target metadata.WebhookTarget, o occurrence) ([]string, error) {
+	tags, err := o.tags()
+	about := []string{"@" + o.Digest}
+	for _, tag := range tags {
+		about = append(about, ":"+tag)
+	}
+	for i, name := range about {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(target.Key + "/" + o.Project + "/" + o.Repository + name)) // which never fails
+		about[i] = fmt.Sprintf("%016x", h.Sum64())
+	}
+	return about, err
 }
 
 // hostOf is how payloads name the registry: without a scheme, as clients do.

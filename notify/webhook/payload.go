@@ -111,9 +111,9 @@ func (o occurrence) payload(host string) (payload, error) {
 	var err error
 	switch o.Kind {
 	case event.ManifestDeleted:
-		var details event.Deletion
-		err = o.decode(&details)
-		p.EventData.Resources = o.resources(host, details.Tags...)
+		var tags []string
+		tags, err = o.tags()
+		p.EventData.Resources = o.resources(host, tags...)
 	case event.QuotaExceeded, event.QuotaWarned:
 		p.EventData.Resources = o.resources(host, o.Tag)
 		p.EventData.Custom = map[string]string{"Details": o.Subject}
@@ -143,6 +143,19 @@ func (o occurrence) payload(host string) (payload, error) {
 		return payload{}, fmt.Errorf("details of event %s: %w", o.ID, err)
 	}
 	return p, nil
+}
+
+// tags are those that it tells of.
+func (o occurrence) tags() ([]string, error) {
+	if o.Kind == event.ManifestDeleted {
+		var details event.Deletion
+		err := o.decode(&details)
+		return details.Tags, err
+	}
+	if o.Tag == "" {
+		return nil, nil
+	}
+	return []string{o.Tag}, nil
 }
 
 func (o occurrence) decode(into any) error {

@@ -46,7 +46,7 @@ const (
 	// concurrency is how many deliveries one process makes at a time, targetLanes how many of them to one target.
 	concurrency = 32
 	targetLanes = 8
-	// patience is after how many failures a delivery lets those of other artifacts of its repository pass, maxAside how many deliveries to
+	// patience is after how many failures a delivery lets those of other artifacts and tags of its repository pass, maxAside how many deliveries to
 	// one target may be so set aside at a time: where more fail the receiver is at fault and not what it is told.
 	patience = 3
 	maxAside = 20
@@ -141,8 +141,8 @@ type delivery struct {
 	PolicyID int64  `json:"policy_id"`
 	// Target is the key of the target.
 	Target string `json:"target"`
-	// Aside is the lane for deliveries about the same artifact when one of them has failed too often to wait for it.
-	Aside string `json:"aside,omitempty"`
+	// Topics are what it is about: of deliveries that share one, a later one waits for an earlier one, in whatever lane that is.
+	Topics []string `json:"topics,omitempty"`
 	// TurnedAway, where it is set, is how many events the target is not told of because too many deliveries wait for it.
 	TurnedAway  int    `json:"turned_away,omitempty"`
 	EventType   Type   `json:"event_type"`
@@ -192,14 +192,15 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 
 // wait lets a delivery pass through the gate of its target. The error says what it has to wait for.
 func (s *Sender) wait(ctx context.Context, run *jobs.Run, d delivery) error {
-	if d.Aside != "" && run.Task.Lane != d.Aside {
-		before, err := s.options.Store.LaneLength(ctx, Kind, d.Aside, 1)
-		if err != nil {
+	lane, err := s.options.Store.WebhookLaneBefore(ctx, run.Task, d.Topics)
+	if err == nil {
+		if err := s.stepAside(ctx, run, d); err != nil {
 			return err
 		}
-		if before > 0 {
-			return &jobs.Retry{Cause: errors.New("waits for an earlier delivery about the same artifact"), Lane: d.Aside, Uncounted: true}
-		}
+		return &jobs.Retry{Cause: errors.New("waits for an earlier delivery about the same artifact or tag"), Lane: lane, Uncounted: true}
+	}
+	if !errors.Is(err, metadata.ErrNotFound) {
+		return err
 	}
 	if after, why := s.gates.enter(d.Target, time.Now()); after > 0 {
 		return &jobs.Retry{Cause: errors.New(why), After: after, Uncounted: true}
@@ -211,14 +212,23 @@ func (s *Sender) wait(ctx context.Context, run *jobs.Run, d delivery) error {
 // at fault itself.
 func (s *Sender) again(ctx context.Context, run *jobs.Run, d delivery, answer metadata.WebhookAnswer, failure error) error {
 	retry := &jobs.Retry{Cause: failure, After: answer.RetryAfter}
-	if d.Aside != "" && run.Task.Lane != d.Aside && run.Task.Attempts >= patience {
-		aside, err := s.options.Store.LaneLength(ctx, Kind, asides(d.Target), maxAside)
-		if err == nil && aside < maxAside {
-			retry.Lane = d.Aside
-			run.Log.Printf("those about other artifacts go on meanwhile")
+	if run.Task.Attempts < patience || len(d.Topics) == 0 || strings.HasPrefix(run.Task.Lane, asides(d.Target)) {
+		return retry
+	}
+	aside, err := s.options.Store.LaneLength(ctx, Kind, asides(d.Target), maxAside)
+	if err == nil && aside < maxAside {
+		if err := s.stepAside(ctx, run, d); err == nil {
+			retry.Lane = asides(d.Target) + d.Topics[0]
+			run.Log.Printf("those about other artifacts and tags go on meanwhile")
 		}
 	}
 	return retry
+}
+
+// stepAside has later deliveries that are about something that this one is about find it when it has left its lane, behind which they
+// wait until then.
+func (s *Sender) stepAside(ctx context.Context, run *jobs.Run, d delivery) error {
+	return s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.SetWebhookAside(ctx, run.Task.ID, d.Topics) })
 }
 
 // deliver looks up where the delivery goes, sends it, and notes the answer.

@@ -50,14 +50,14 @@ type registry struct {
 	project    metadata.Project
 }
 
-func eachEngine(t *testing.T, test func(t *testing.T, r *registry)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, start(t, sqlitetest.Open(t), nil)) })
+func eachEngine(t *testing.T, adjust func(*webhook.SenderOptions), test func(t *testing.T, r *registry)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, start(t, sqlitetest.Open(t), adjust)) })
 	t.Run("postgres", func(t *testing.T) {
 		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, quiet)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, store.Close()) })
 		require.NoError(t, store.Migrate(t.Context()))
-		test(t, start(t, store, nil))
+		test(t, start(t, store, adjust))
 	})
 }
 
@@ -151,11 +151,18 @@ type call struct {
 
 func (c call) tag(t *testing.T) string {
 	t.Helper()
+	_, tag := c.about(t)
+	return tag
+}
+
+// about is the first artifact that a call tells of.
+func (c call) about(t *testing.T) (digest, tag string) {
+	t.Helper()
 	var told struct {
-		EventData struct{ Resources []struct{ Tag string } } `json:"event_data"`
+		EventData struct{ Resources []struct{ Digest, Tag string } } `json:"event_data"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(c.body), &told), c.body)
-	return told.EventData.Resources[0].Tag
+	return told.EventData.Resources[0].Digest, told.EventData.Resources[0].Tag
 }
 
 // receiver is who is told.
@@ -294,7 +301,7 @@ var golden = []struct {
 }
 
 func TestPayload_ofEachTypeInEachFormat(t *testing.T) {
-	eachEngine(t, func(t *testing.T, r *registry) {
+	eachEngine(t, nil, func(t *testing.T, r *registry) {
 		require.Len(t, golden, len(webhook.Types()))
 		plain, events, slack := receive(t, nil), receive(t, nil), receive(t, nil)
 		policy := r.tell(t, "all", webhook.WantedTarget{Type: "http", Address: plain.URL},
