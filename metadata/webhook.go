@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -103,6 +104,11 @@ var (
 	asideBefore = define("lane of earlier delivery to webhook", `
 		SELECT t.lane FROM webhook_asides a JOIN tasks t ON t.id = a.task_id
 		WHERE a.topic {any of}$1{these} AND a.task_id < $2 AND t.ended_at IS NULL AND t.lane <> $3 LIMIT 1`)
+
+	restWebhook = define("rest webhook", `
+		INSERT INTO webhook_rests (policy_id, target, rest_until) VALUES ($1, $2, $3)
+		ON CONFLICT (policy_id, target) DO UPDATE SET rest_until = excluded.rest_until`)
+	webhookRest = define("rest of webhook", `SELECT rest_until FROM webhook_rests WHERE policy_id = $1 AND target = $2`)
 
 	webhookListing = &listing[WebhookPolicy]{
 		name: "webhooks", columns: webhookColumns, from: "webhook_policies", key: "id", order: "id", scan: scanWebhook,
@@ -255,4 +261,20 @@ func (r Reader) WebhookLaneBefore(ctx context.Context, task Task, topics []strin
 		return "", fmt.Errorf("encode topics: %w", err)
 	}
 	return one(ctx, r, asideBefore, value[string], string(list), task.ID, task.Lane)
+}
+
+// RestWebhook has all gateways leave a target of a webhook, told by its key, alone until the time. It returns an error when there is no
+// such webhook.
+func (t *Tx) RestWebhook(ctx context.Context, policyID int64, target string, until time.Time) error {
+	_, err := t.exec(ctx, restWebhook, policyID, target, micros(until))
+	return err
+}
+
+// WebhookRest returns until when a target is left alone, which may be past, or zero.
+func (r Reader) WebhookRest(ctx context.Context, policyID int64, target string) (time.Time, error) {
+	until, err := one(ctx, r, webhookRest, func(r row, until *time.Time) error { return r.Scan(moment{until}) }, policyID, target)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return until, err
 }

@@ -116,7 +116,9 @@ func testWebhookDeliveries(t *testing.T, f fixture) {
 		require.NoError(t, err)
 		require.Equal(t, []metadata.WebhookAnswer{{TaskID: tasks[0].ID, Status: 200, Body: "b", Duration: 1500 * time.Microsecond}}, answers)
 		for range 2 {
-			f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.SetWebhookAside(ctx, tasks[0].ID, []string{"a", "b"}) })
+			f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+				return tx.SetWebhookAside(ctx, tasks[0].ID, []string{"a", "b"})
+			})
 		}
 		before := func(task metadata.Task, topics ...string) string {
 			lane, err := f.WebhookLaneBefore(t.Context(), task, topics)
@@ -132,7 +134,16 @@ func testWebhookDeliveries(t *testing.T, f fixture) {
 		require.Empty(t, before(metadata.Task{ID: tasks[1].ID, Lane: "l"}, "a"), "in the lane already")
 		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.StopTask(ctx, tasks[0].ID) })
 		require.Empty(t, before(tasks[1], "a"), "it has ended")
+		var until time.Time
+		for after := range 3 {
+			rest, err := f.WebhookRest(t.Context(), w.ID, "target")
+			require.NoError(t, err)
+			require.True(t, rest.Equal(until), rest)
+			until = time.UnixMicro(int64(after + 1))
+			f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.RestWebhook(ctx, w.ID, "target", until) })
+		}
 		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return remove(tx, ctx, w.ID) })
+		require.Error(t, f.refused(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.RestWebhook(ctx, w.ID, "target", until) }))
 		_, err = f.Execution(t.Context(), execution.ID)
 		require.ErrorIs(t, err, metadata.ErrNotFound, name)
 		_, err = f.Task(t.Context(), tasks[0].ID)

@@ -318,6 +318,9 @@ func TestDelivery_waitsAsLongAsToldTo(t *testing.T) {
 		require.NoError(t, err)
 		return tasks[0].Status == metadata.StatusScheduled
 	}, time.Minute, 5*time.Millisecond)
+	until, err := r.WebhookRest(t.Context(), policy.ID, policy.Targets[0].Key)
+	require.NoError(t, err)
+	require.Greater(t, until, began, "all gateways know")
 	other := pushed("v2")
 	other.Repository = "library/other" // which does not wait for the first one
 	r.happen(t, other)
@@ -325,11 +328,18 @@ func TestDelivery_waitsAsLongAsToldTo(t *testing.T) {
 		to.next(t)
 		require.Greater(t, time.Since(began), time.Second)
 	}
-	executions := r.ended(t, policy, 2)
+	began = time.Now()
+	r.write(t, func(ctx context.Context, tx *metadata.Tx) error { // as another gateway was asked to
+		return tx.RestWebhook(ctx, policy.ID, policy.Targets[0].Key, began.Add(500*time.Millisecond))
+	})
+	r.happen(t, pushed("v3"))
+	to.next(t)
+	require.GreaterOrEqual(t, time.Since(began), 500*time.Millisecond)
+	executions := r.ended(t, policy, 3)
 	for _, e := range executions {
 		require.Equal(t, metadata.StatusSuccess, e.Status, e.Message)
 	}
-	tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[0].ID)
+	tasks, err := r.policies.Tasks(t.Context(), r.project, policy.ID, executions[1].ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, tasks[0].Attempts, "to wait is no attempt")
 

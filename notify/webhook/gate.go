@@ -22,7 +22,7 @@ const (
 	maxGates = 1024
 )
 
-// gates keep deliveries from receivers that cannot take them now. They know what this process has seen.
+// gates keep deliveries from receivers that do not answer. They know what this process has seen.
 type gates struct {
 	mu sync.Mutex
 	of map[string]*gate
@@ -32,32 +32,27 @@ type gates struct {
 type gate struct {
 	// busy is how many deliveries are under way, silent how many in a row had no answer.
 	busy, silent int
-	// closed is until when the receiver asks to be left alone.
-	closed time.Time
 	// complained is when the log was last told that too many deliveries wait.
 	complained time.Time
 }
 
-// enter lets a delivery to the target pass, which has to leave again, or says how long it has to wait and why.
-func (g *gates) enter(target string, now time.Time) (wait time.Duration, why string) {
+// enter reports whether a delivery to the target may pass, which has to leave again, or has to wait as the receiver does not answer.
+func (g *gates) enter(target string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	own := g.to(target, now)
-	switch {
-	case now.Before(own.closed):
-		return own.closed.Sub(now), "waits because the receiver has asked for it until " + own.closed.UTC().Format(time.RFC3339)
-	case own.silent >= silences && own.busy > 0:
-		return knock, "waits because the receiver does not answer, until it does again"
+	own := g.to(target)
+	if own.silent >= silences && own.busy > 0 {
+		return false
 	}
 	own.busy++
-	return 0, ""
+	return true
 }
 
 // complain reports whether the log is to be told that too many deliveries wait for the target, which it is once in a while.
 func (g *gates) complain(target string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	own := g.to(target, now)
+	own := g.to(target)
 	if now.Sub(own.complained) < complaints {
 		return false
 	}
@@ -66,10 +61,10 @@ func (g *gates) complain(target string, now time.Time) bool {
 }
 
 // to returns the gate of a target. The caller holds the lock.
-func (g *gates) to(target string, now time.Time) *gate {
+func (g *gates) to(target string) *gate {
 	own := g.of[target]
 	if own == nil {
-		g.prune(now)
+		g.prune()
 		own = &gate{}
 		g.of[target] = own
 	}
@@ -77,14 +72,11 @@ func (g *gates) to(target string, now time.Time) *gate {
 }
 
 // leave notes what came of a delivery that has entered; failed says that it could not reach the receiver or was refused by it.
-func (g *gates) leave(target string, now time.Time, answer metadata.WebhookAnswer, failed bool) {
+func (g *gates) leave(target string, answer metadata.WebhookAnswer, failed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	own := g.of[target]
 	own.busy--
-	if answer.RetryAfter > 0 {
-		own.closed = now.Add(answer.RetryAfter)
-	}
 	switch {
 	case answer.Status != 0:
 		own.silent = 0
@@ -94,12 +86,12 @@ func (g *gates) leave(target string, now time.Time, answer metadata.WebhookAnswe
 }
 
 // prune forgets gates that nothing has entered when there are many. The caller holds the lock.
-func (g *gates) prune(now time.Time) {
+func (g *gates) prune() {
 	if len(g.of) < maxGates {
 		return
 	}
 	for target, own := range g.of {
-		if own.busy == 0 && !now.Before(own.closed) {
+		if own.busy == 0 {
 			delete(g.of, target)
 		}
 	}

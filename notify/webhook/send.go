@@ -174,7 +174,7 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 	}
 	answer, err := s.deliver(ctx, run, d)
 	pointless := errors.Is(err, errGone) || errors.Is(err, errUnsendable) || errors.Is(err, outbound.ErrForbidden)
-	s.gates.leave(d.Target, time.Now(), answer, err != nil && ctx.Err() == nil && !pointless)
+	s.gates.leave(d.Target, answer, err != nil && ctx.Err() == nil && !pointless)
 	switch {
 	case err == nil:
 		s.options.Observe("delivered", 1)
@@ -190,7 +190,7 @@ func (s *Sender) run(ctx context.Context, run *jobs.Run) error {
 	return err
 }
 
-// wait lets a delivery pass through the gate of its target. The error says what it has to wait for.
+// wait lets a delivery pass when it is its turn and its target can take it. The error says what it has to wait for.
 func (s *Sender) wait(ctx context.Context, run *jobs.Run, d delivery) error {
 	lane, err := s.options.Store.WebhookLaneBefore(ctx, run.Task, d.Topics)
 	if err == nil {
@@ -202,8 +202,16 @@ func (s *Sender) wait(ctx context.Context, run *jobs.Run, d delivery) error {
 	if !errors.Is(err, metadata.ErrNotFound) {
 		return err
 	}
-	if after, why := s.gates.enter(d.Target, time.Now()); after > 0 {
-		return &jobs.Retry{Cause: errors.New(why), After: after, Uncounted: true}
+	until, err := s.options.Store.WebhookRest(ctx, d.PolicyID, d.Target)
+	if err != nil {
+		return err
+	}
+	if after := time.Until(until); after > 0 {
+		cause := errors.New("waits because the receiver has asked for it until " + until.UTC().Format(time.RFC3339))
+		return &jobs.Retry{Cause: cause, After: after, Uncounted: true}
+	}
+	if !s.gates.enter(d.Target) {
+		return &jobs.Retry{Cause: errors.New("waits because the receiver does not answer, until it does again"), After: knock, Uncounted: true}
 	}
 	return nil
 }
@@ -228,7 +236,9 @@ func (s *Sender) again(ctx context.Context, run *jobs.Run, d delivery, answer me
 // stepAside has later deliveries that are about something that this one is about find it when it has left its lane, behind which they
 // wait until then.
 func (s *Sender) stepAside(ctx context.Context, run *jobs.Run, d delivery) error {
-	return s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.SetWebhookAside(ctx, run.Task.ID, d.Topics) })
+	return s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.SetWebhookAside(ctx, run.Task.ID, d.Topics)
+	})
 }
 
 // deliver looks up where the delivery goes, sends it, and notes the answer.
@@ -258,7 +268,7 @@ func (s *Sender) deliver(ctx context.Context, run *jobs.Run, d delivery) (answer
 	} else {
 		run.Log.Printf("attempt %d of delivery %s, %s: %v", run.Task.Attempts, d.ID, d.EventType, err)
 	}
-	if failure := s.note(ctx, answer); failure != nil {
+	if failure := s.note(ctx, d, answer); failure != nil {
 		run.Log.Printf("the answer is not noted: %v", failure)
 	}
 	return answer, err
@@ -278,9 +288,14 @@ func targetOf(policy metadata.WebhookPolicy, key string) (metadata.WebhookTarget
 	return metadata.WebhookTarget{}, false
 }
 
-// note keeps an answer for people to read.
-func (s *Sender) note(ctx context.Context, answer metadata.WebhookAnswer) error {
-	return s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.PutWebhookAnswer(ctx, answer) })
+// note keeps an answer for people to read, and has all gateways heed what it asks for.
+func (s *Sender) note(ctx context.Context, d delivery, answer metadata.WebhookAnswer) error {
+	return s.options.Store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
+		if err := tx.PutWebhookAnswer(ctx, answer); err != nil || answer.RetryAfter == 0 {
+			return err
+		}
+		return tx.RestWebhook(ctx, d.PolicyID, d.Target, time.Now().Add(answer.RetryAfter))
+	})
 }
 
 // post sends a delivery and returns the answer, whose status is 0 when there was none. The error says why it has not arrived.

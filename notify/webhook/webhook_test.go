@@ -159,7 +159,9 @@ func (c call) tag(t *testing.T) string {
 func (c call) about(t *testing.T) (digest, tag string) {
 	t.Helper()
 	var told struct {
-		EventData struct{ Resources []struct{ Digest, Tag string } } `json:"event_data"`
+		EventData struct {
+			Resources []struct{ Digest, Tag string }
+		} `json:"event_data"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(c.body), &told), c.body)
 	return told.EventData.Resources[0].Digest, told.EventData.Resources[0].Tag
