@@ -126,10 +126,12 @@ type Collection struct {
 	Whole bool
 }
 
-// artifactListing is the listing of artifacts for callers who filter, sort and turn pages: the newest first. Those of other tables
-// are narrowed by owner, a condition on the column repository_id of {table}, whose parameter is $1.
-func artifactListing(owner string) *listing[Artifact] {
+// artifactListing is the listing of artifacts for callers who filter, sort and turn pages: the newest first. Rows of other tables are
+// narrowed by owner, a condition on their repository m.repository_id, and tags in an index of parts by numbers, one on their number
+// m.rowid; both have the parameter $1.
+func artifactListing(owner, numbers string) *listing[Artifact] {
 	manifest := `a.id IN (SELECT m.id FROM manifests m WHERE ` + owner + ` AND {condition})`
+	tagged := ` m CROSS JOIN artifacts a WHERE a.id = m.manifest_id AND ` + owner + ` AND ({where}) AND `
 	return &listing[Artifact]{
 		name: "list artifacts", columns: artifactColumns, from: "artifacts a", joined: artifactJoins, scan: scanArtifact,
 		key: "a.id", tie: "a.id", order: "a.id DESC", after: "a.id < {1}", aged: []string{"push_time"},
@@ -158,15 +160,16 @@ func artifactListing(owner string) *listing[Artifact] {
 			"repository_name":     `a.repository_id IN (SELECT r.id FROM repositories r WHERE {condition})`,
 		},
 		parted: map[string]parted{"tags": {
-			keys: `SELECT m.manifest_id FROM tags m CROSS JOIN artifacts a WHERE a.id = m.manifest_id AND ` + owner + ` AND {condition} AND ({where})`,
+			keys: `SELECT m.manifest_id FROM unnumbered_tags` + tagged + `{condition}
+				UNION ALL SELECT m.manifest_id FROM tag_parts` + tagged + `m.name {part} AND ` + numbers,
 			each: `EXISTS (SELECT 1 FROM tags m WHERE m.manifest_id = a.id AND {condition})`,
 		}},
 	}
 }
 
 var (
-	repositoryArtifacts = artifactListing(`m.repository_id = $1`)
-	projectArtifacts    = artifactListing(`m.repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`)
+	repositoryArtifacts = artifactListing(`m.repository_id = $1`, `m.rowid BETWEEN $1 * 4294967296 AND $1 * 4294967296 + 4294967295`)
+	projectArtifacts    = artifactListing(`m.repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`, `TRUE`)
 )
 
 // artifactsWidth is how many ids have counts of their own among the artifacts of a project.

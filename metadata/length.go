@@ -210,8 +210,8 @@ func and(condition, more string) string {
 type parted struct {
 	// names is the table of the parts of names, by the alias of the rows' own and with all that the fixed conditions are on.
 	names string
-	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field and {where}
-	// for those that are fixed.
+	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
+	// that on a column of an index of parts, and {where} for those that are fixed.
 	keys string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
 	each string
@@ -260,13 +260,15 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 // keysByPart is the query of the keys of rows that have the part of a text.
 func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args []any) (string, []any, error) {
 	f := l.fields[c.Field]
+	part := func(n int) string { return "{contains}$" + strconv.Itoa(n) + "{contained}" }
 	if by.keys == "" {
-		query := "SELECT " + strings.TrimSuffix(l.key, "id") + "rowid FROM " + by.names + " WHERE " + f.expression + " {contains}$" + strconv.Itoa(len(args)+1) + "{contained}"
+		query := "SELECT " + strings.TrimSuffix(l.key, "id") + "rowid FROM " + by.names + " WHERE " + f.expression + " " + part(len(args)+1)
 		if where != "" {
 			query += " AND (" + where + ")"
 		}
 		return query, append(slices.Clone(args), strings.ToLower(text)), nil
 	}
 	condition, more, err := f.condition(c, len(args))
-	return strings.NewReplacer("{condition}", condition, "{where}", where).Replace(by.keys), append(slices.Clone(args), more...), err
+	args = append(slices.Clone(args), append(more, strings.ToLower(text))...)
+	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(by.keys), args, err
 }

@@ -57,6 +57,7 @@ func Run(t *testing.T, engine Engine) {
 		{"ConfiguredLists", testConfiguredLists},
 		{"PartsOfNames", testPartsOfNames},
 		{"PartsOfPeople", testPartsOfPeople},
+		{"PartsOfTags", testPartsOfTags},
 		{"FilteredTotals", testFilteredTotals},
 		{"Tags", testTags},
 		{"TagPages", testTagPages},

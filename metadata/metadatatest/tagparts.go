@@ -1,0 +1,138 @@
+package metadatatest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
+)
+
+// taggedRepository is a repository whose tags are known.
+type taggedRepository struct {
+	fixture
+	repository metadata.Repository
+	manifests  []oci.Digest
+	// tags are the numbers of the manifests that they stand for.
+	tags map[string]int
+}
+
+func (f fixture) newTagged(t *testing.T, name oci.Repository, manifests int) *taggedRepository {
+	t.Helper()
+	r := &taggedRepository{fixture: f, tags: map[string]int{}}
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) (err error) {
+		r.repository, err = tx.EnsureRepository(ctx, f.project.ID, name)
+		return err
+	})
+	for range manifests {
+		m := newManifest(r.repository)
+		f.putManifest(t, m)
+		r.manifests = append(r.manifests, m.Digest)
+	}
+	return r
+}
+
+// put lets each of the tags from one number to another stand for the manifest that the number of the tag chooses.
+func (r *taggedRepository) put(t *testing.T, from, to int, manifest func(i int) int) {
+	t.Helper()
+	r.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		for i := from; i < to; i++ {
+			tag := fmt.Sprintf("V1.%04d-build_X", i)
+			r.tags[tag] = manifest(i) % len(r.manifests)
+			if _, err := tx.PutTag(ctx, r.repository.ID, tag, r.manifests[r.tags[tag]], time.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// remove deletes the tags from one number to another.
+func (r *taggedRepository) remove(t *testing.T, from, to int) {
+	t.Helper()
+	r.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		for i := from; i < to; i++ {
+			tag := fmt.Sprintf("V1.%04d-build_X", i)
+			delete(r.tags, tag)
+			if err := tx.DeleteTag(ctx, r.repository.ID, tag); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// requireFound looks for parts of tags and compares the artifacts with those that have them.
+func (r *taggedRepository) requireFound(t *testing.T) {
+	t.Helper()
+	for _, text := range []string{"V1.0007", "v1.1225-BUILD", "0042-", "-build_x", "1519", "17", "x", "none", "build%", "b_ild", `"`, "0007*"} {
+		having := map[oci.Digest]bool{}
+		for tag, number := range r.tags {
+			if strings.Contains(strings.ToLower(tag), strings.ToLower(text)) {
+				having[r.manifests[number]] = true
+			}
+		}
+		for _, of := range []metadata.Collection{{RepositoryID: r.repository.ID}, {ProjectID: r.project.ID}} {
+			found := map[oci.Digest]bool{}
+			rows, total, err := r.ListArtifacts(t.Context(), of, metadata.Query{Limit: 1_000, Conditions: []metadata.Condition{
+				{Field: "tags", Comparison: metadata.Contains, Values: []any{text}}, {Field: "repository_id", Comparison: metadata.Equal, Values: []any{r.repository.ID}},
+			}})
+			require.NoError(t, err, text)
+			for _, row := range rows {
+				found[row.Digest] = true
+			}
+			require.Equal(t, having, found, "%q in %+v", text, of)
+			require.EqualValues(t, len(having), total, "%q in %+v", text, of)
+		}
+	}
+}
+
+// testPartsOfTags looks for parts of tags while a repository gets more of them than are looked through, and loses them again.
+func testPartsOfTags(t *testing.T, f fixture) {
+	r, other := f.newTagged(t, f.repository.Name, 60), f.newTagged(t, "library/other", 3)
+	by := func(n int) func(int) int { return func(i int) int { return i / n } }
+	other.put(t, 0, 50, by(1))
+	r.put(t, 0, 1_500, by(7))
+	r.requireFound(t)
+	other.requireFound(t)
+	r.put(t, 0, 100, by(3)) // others move, and some stay
+	r.put(t, 1_500, 1_520, by(5))
+	r.remove(t, 1_220, 1_240)
+	r.requireFound(t)
+	r.put(t, 1_220, 1_230, by(11)) // they come again
+	r.requireFound(t)
+
+	gone := r.manifests[5]
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		deleted, err := tx.DeleteManifest(ctx, r.repository.ID, gone)
+		for _, tag := range deleted {
+			delete(r.tags, tag)
+		}
+		return err
+	})
+	r.requireFound(t)
+
+	names := make([]string, 0, len(r.tags))
+	for tag := range r.tags {
+		names = append(names, tag)
+	}
+	slices.Sort(names)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		for _, tag := range names[3:] {
+			delete(r.tags, tag)
+			if err := tx.DeleteTag(ctx, r.repository.ID, tag); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.requireFound(t)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteRepository(ctx, other.repository.ID) })
+	r.requireFound(t)
+}
