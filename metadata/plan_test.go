@@ -73,6 +73,21 @@ func TestStatements_useIndexes(t *testing.T) {
 	}
 }
 
+// TestStatements_doNotBelieveStatistics gives SQLite what an ANALYZE has found in a queue that was short then: answering a batch of
+// reviews must cost the batch, not all that is due.
+func TestStatements_doNotBelieveStatistics(t *testing.T) {
+	db := planDatabase(t)
+	for _, text := range []string{
+		"ANALYZE", "DELETE FROM sqlite_stat1",
+		"INSERT INTO sqlite_stat1 VALUES ('blob_reviews', 'blob_reviews', '100 100 1'), ('blob_reviews', 'blob_reviews_since', '100 100 100 1')",
+		"ANALYZE sqlite_schema",
+	} {
+		_, err := db.ExecContext(t.Context(), text)
+		require.NoError(t, err, text)
+	}
+	require.Contains(t, plan(t, db, planDialect.texts()[takeReviews.index])[0], "(repository_id=? AND digest=?)")
+}
+
 func plan(t *testing.T, db *sql.DB, text string) (steps []string) {
 	t.Helper()
 	var args []any
