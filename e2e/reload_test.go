@@ -2,8 +2,12 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/e2e/harness"
+	"github.com/berth-registry/berth/replicate/remote/remotetest"
 )
 
 // TestReload_transfersGoOn reloads the configuration while a push and a pull are half way: with the same storage, with other
@@ -55,7 +60,79 @@ func TestReload_transfersGoOn(t *testing.T) {
 			requireBlob(t, gateway, digest, size)
 			requireBlob(t, gateway, old, gib)
 		})
+		t.Run("tasks", func(t *testing.T) {
+			gateway.Write(stack.Block + "\ntoken_lifetime 12m")
+			duringTasks(t, gateway)
+		})
 	})
+}
+
+// duringTasks reloads while as many tasks as one gateway does at a time are in the middle and others wait: the workers of the new
+// configuration go on with all of them, and each is done once.
+func duringTasks(t *testing.T, gateway *harness.Gateway) {
+	t.Helper()
+	const tasks, running = 20, 4
+	reference, err := url.Parse("http://" + remotetest.Distribution(t))
+	require.NoError(t, err)
+	through := httputil.NewSingleHostReverseProxy(reference)
+	arrived, reloaded := make(chan struct{}, 2*tasks), make(chan struct{})
+	var mu sync.Mutex
+	came, put := 0, map[string]int{}
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/v1") {
+			through.ServeHTTP(w, r)
+			return
+		}
+		mu.Lock()
+		came++
+		last := came <= running // those whose workers end with the old configuration
+		if !last {
+			put[r.URL.Path]++
+		}
+		mu.Unlock()
+		arrived <- struct{}{}
+		<-reloaded
+		if last {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		through.ServeHTTP(w, r)
+	}))
+	defer elsewhere.Close()
+	release := sync.OnceFunc(func() { close(reloaded) })
+	defer release()
+	await := func() {
+		for range running {
+			select {
+			case <-arrived:
+			case <-time.After(2 * time.Minute):
+				require.FailNow(t, "nobody does the tasks")
+			}
+		}
+	}
+	for n := range tasks {
+		require.NoError(t, gateway.Admin().Push(t.Context(), fmt.Sprint("library/task-", n), "v1", harness.NewImage(30, 1000)))
+	}
+	r := replicating{t, gateway}
+	policy := r.policy("tasks", map[string]any{
+		"dest_registry": r.registry("elsewhere", "docker-registry", elsewhere.URL, nil), "filters": []any{filter("name", "library/task-*")},
+	})
+	execution := idOf(t, r.call(http.MethodPost, "/replication/executions", http.StatusCreated, map[string]any{"policy_id": policy}, nil))
+	await()
+	require.NoError(t, gateway.Reload())
+	await() // while nothing that ran before has ended
+	release()
+	done := r.await(execution, "Succeed")
+	require.Equal(t, tasks, done.Succeed)
+	for _, task := range done.tasks {
+		var of struct{ Attempts int }
+		r.call(http.MethodGet, fmt.Sprint("/jobservice/jobs/", task.ID), http.StatusOK, nil, &of)
+		require.Equal(t, 1, of.Attempts, "what is handed over does not count")
+	}
+	require.Len(t, put, tasks)
+	for path, times := range put {
+		require.Equal(t, 1, times, path)
+	}
 }
 
 type push func(c *harness.Client, ctx context.Context, repository, digest string, size int64, content io.Reader) error
