@@ -4,7 +4,6 @@
 package distribution
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -170,10 +169,15 @@ func (x *exchange) findOrigin(route *route) error {
 		return x.origin.Refusal()
 	}
 	x.repository = x.origin.Name()
-	if route.action == policy.Pull {
-		return cmp.Or(x.origin.Excluded(), x.origin.Loops(x.r.Header["Via"]))
+	if route.action != policy.Pull {
+		return nil
 	}
-	return nil
+	if err := x.origin.Excluded(); err != nil {
+		return err
+	}
+	ctx, err := x.origin.Through(x.r.Context(), x.r.Header["Via"])
+	x.r = x.r.WithContext(ctx)
+	return err
 }
 
 // recordRefusal records that the caller may not change what they wanted to change.

@@ -41,7 +41,7 @@ func (r *Repository) failure(err error, code oci.Code, what string) error {
 	case status == http.StatusTooManyRequests:
 		return &oci.Error{Code: oci.CodeTooManyRequests, Message: from + " has had too many requests: wait, or give the registry a login with a higher limit", RetryAfter: max(wait, retryAfter), Err: err}
 	case status == http.StatusLoopDetected:
-		return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: from + " is this registry itself: give the registry the address of another", Err: err}
+		return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: from + " is this registry itself, or asks this one in turn: give the registry the address of another", Err: err}
 	case answered:
 		refusal := unavailable(fmt.Sprintf("%s answers %d %s: try again, or look at that registry", from, status, http.StatusText(status)), err)
 		refusal.RetryAfter = max(wait, retryAfter)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -336,4 +338,48 @@ func TestBlob_headAsksForNoBytes(t *testing.T) {
 	require.Zero(t, u.count(http.MethodGet, blobPath("team/app", pushed.layers[0])))
 	g.want(404, g.do(t.Context(), http.MethodHead, blobPath("cache/team/app", []byte("nothing"))))
 	require.Equal(t, "BLOB_UNKNOWN", g.want(404, g.get(blobPath("own/app", []byte("nothing")))).code())
+}
+
+// leadsTo has an upstream be the cache of a gateway.
+func (u *upstream) leadsTo(g *gateway) {
+	u.t.Helper()
+	target, err := url.Parse(g.url)
+	require.NoError(u.t, err)
+	reverse := httputil.NewSingleHostReverseProxy(target)
+	u.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if rest, ok := strings.CutPrefix(r.URL.Path, "/v2/"); ok && rest != "" {
+			r.URL.Path = "/v2/cache/" + rest
+		}
+		reverse.ServeHTTP(w, r)
+		return true
+	}, nil)
+}
+
+// TestPull_cachesOfEachOther has two registries that are caches of each other, as by mirrors of the same names: they give what either has,
+// and say at once what both would look for with the other.
+func TestPull_cachesOfEachOther(t *testing.T) {
+	there, here := newUpstream(t), newUpstream(t)
+	fresh := func(o *proxy.Options) { o.TTL, o.Patience = -1, time.Minute }
+	one, other := newGateway(t, there, setup{options: fresh}), newGateway(t, here, setup{options: fresh})
+	pushed := here.push("shared/app", "v1", 1<<10)
+	other.pullAll(1, "cache/shared/app", "v1", pushed)
+	there.leadsTo(other)
+	here.leadsTo(one)
+
+	missing := oci.SHA256.FromBytes([]byte("nobody has it"))
+	for _, g := range []*gateway{one, other} {
+		for _, path := range []string{
+			manifestPath("cache/shared/app", "missing"), manifestPath("cache/shared/app", missing.String()), "/v2/cache/shared/app/blobs/" + missing.String(),
+		} {
+			a := g.want(http.StatusLoopDetected, g.get(path))
+			require.Contains(t, string(a.body), "asks this one in turn")
+			require.Equal(t, http.StatusLoopDetected, g.do(t.Context(), http.MethodHead, path).StatusCode)
+		}
+		g.pullAll(1, "cache/shared/app", "v1", pushed)
+		require.Contains(t, string(g.want(200, g.get("/v2/cache/shared/app/tags/list")).body), `"v1"`)
+	}
+
+	long := "Via: " + strings.Repeat("1.1 somebody, ", 16) + "1.1 else"
+	one.want(http.StatusLoopDetected, one.get(manifestPath("cache/shared/app", "v1"), long))
+	one.want(200, one.get(manifestPath("cache/shared/app", "v1"), "Via: , ,1.1, 1.1 berth (1.1 "+strings.Repeat(",", 1000)))
 }

@@ -239,19 +239,21 @@ func newGateway(t *testing.T, u *upstream, with setup) *gateway {
 	t.Cleanup(transport.CloseIdleConnections)
 	there, err := remote.New(remote.Options{URL: u.gate.URL, Transport: transport, UserAgent: "berth test"})
 	require.NoError(t, err)
-	options := proxy.Options{
+	var options proxy.Options
+	options = proxy.Options{
 		Content: g.registry, Store: g.store, Directory: filepath.Join(t.TempDir(), "proxy"), Logger: logger,
 		Origin: func(_ context.Context, project string) (*proxy.Origin, error) {
 			if project != "cache" {
 				return nil, nil
 			}
-			origin := &proxy.Origin{Remote: there.Once(), Name: "far"}
+			origin := &proxy.Origin{Remote: there.Once().Via(options.Via), Name: "far"}
 			if with.origin != nil {
 				with.origin(origin)
 			}
 			return origin, nil
 		},
 	}
+	options.Via = "berth-" + rand.Text()
 	if with.options != nil {
 		with.options(&options)
 	}

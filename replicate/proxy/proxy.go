@@ -92,6 +92,8 @@ const (
 	maxTags      = 64 << 10
 	maxProjects  = 4 << 10
 	maxReferrers = 1 << 10
+	// maxHops is through how many others a request may have come.
+	maxHops = 16
 )
 
 // Options set a [Cache] up. Origin, Content, Store, Directory and Logger are required; what is zero has its default.
@@ -252,17 +254,23 @@ func (r *Repository) Excluded() error {
 		r.name.Project(), r.origin.Name, r.origin.Filter, r.there)
 }
 
-// Loops is the answer to a request with Via headers that this registry has sent itself, looking for what it does not have; else nil.
-func (r *Repository) Loops(via []string) error {
+// Through takes a request with Via headers in, and returns the context for what is asked elsewhere for it, which tells through whom it
+// has come. The error is an [*oci.Error] for a request that this registry has sent itself, looking for what it does not have, be it
+// through others that are caches of it.
+func (r *Repository) Through(ctx context.Context, via []string) (context.Context, error) {
+	var hops []string
 	for _, list := range via {
 		for hop := range strings.SplitSeq(list, ",") {
-			// A protocol, the name, and a comment.
-			if fields := strings.Fields(hop); len(fields) > 1 && fields[1] == r.cache.options.Via {
-				return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: fmt.Sprintf("registry %q, which project %q is a cache of, is this registry", r.origin.Name, r.name.Project())}
+			fields := strings.Fields(hop) // a protocol, the name, and a comment
+			if len(fields) < 2 {
+				continue
+			}
+			if hops = append(hops, fields[0]+" "+fields[1]); len(hops) > maxHops || fields[1] == r.cache.options.Via {
+				return ctx, &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusLoopDetected, Message: fmt.Sprintf("registry %q, which project %q is a cache of, is this registry, or leads back to it", r.origin.Name, r.name.Project())}
 			}
 		}
 	}
-	return nil
+	return remote.Through(ctx, hops), nil
 }
 
 // detached is a context for what goes on when the request that began it has ended.

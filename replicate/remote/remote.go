@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"oras.land/oras-go/v2/errdef"
@@ -100,15 +102,42 @@ func New(options Options) (*Registry, error) {
 // Once returns the registry with each request sent once: for who has somebody waiting, and something better than a late answer.
 func (r *Registry) Once() *Registry { return &Registry{base: r.base, client: r.once, once: r.once} }
 
-// Via returns the registry with requests that tell through whom they come (RFC 9110, "Via"), so that who gets its own request can see it.
+// hopsKey is where a context has the hops of [Through].
+type hopsKey struct{}
+
+// Through returns a context for requests that are made for one which has come through the hops, each a protocol and a name: a
+// [Registry.Via] tells of them.
+func Through(ctx context.Context, hops []string) context.Context {
+	if len(hops) == 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, hopsKey{}, hops)
+}
+
+// Via returns the registry with requests that tell through whom they come (RFC 9110, "Via"), which is this name after those of
+// [Through], so that who gets its own request can see it.
 func (r *Registry) Via(name string) *Registry {
 	through := func(client *auth.Client) *auth.Client {
-		named := *client
-		named.Header = client.Header.Clone()
-		named.Header.Set("Via", "1.1 "+name)
+		named, plain := *client, *client.Client
+		plain.Transport = via{plain.Transport, name}
+		named.Client = &plain
 		return &named
 	}
 	return &Registry{base: r.base, client: through(r.client), once: through(r.once)}
+}
+
+// via adds the Via header to requests.
+type via struct {
+	base http.RoundTripper
+	name string
+}
+
+// RoundTrip sends a request.
+func (v via) RoundTrip(request *http.Request) (*http.Response, error) {
+	hops, _ := request.Context().Value(hopsKey{}).([]string)
+	request = request.Clone(request.Context())
+	request.Header.Set("Via", strings.Join(append(slices.Clone(hops), "1.1 "+v.name), ", "))
+	return v.base.RoundTrip(request)
 }
 
 func newClient(host string, options Options, transport http.RoundTripper) *auth.Client {
