@@ -211,7 +211,7 @@ type parted struct {
 	// names is the table of the parts of names, by the alias of the rows' own and with all that the fixed conditions are on.
 	names string
 	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
-	// that on a column of an index of parts, and {where} for those that are fixed.
+	// that on a column of an index of parts, {where} for those that are fixed, and {limit} for how many rows there may be.
 	keys string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
 	each string
@@ -223,6 +223,9 @@ const (
 	// maxFound is how many rows are looked up one by one. What more have is found soon on a walk in the order of the listing.
 	maxFound = FilteredTotal
 )
+
+// enough is the limit of a query for what is found by a part: one row more tells that there are more.
+var enough = " LIMIT " + strconv.Itoa(maxFound+1)
 
 // find looks the first condition on a part of a text up in the index of parts. It returns the query without it where that has found all.
 func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (Query, foundByPart, error) {
@@ -239,7 +242,7 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 		if err != nil {
 			return q, foundByPart{}, err
 		}
-		keys, err := allOf(ctx, r, l.name+" by part", query+" LIMIT "+strconv.Itoa(maxFound+1), value[int64], more...)
+		keys, err := allOf(ctx, r, l.name+" by part", query+enough, value[int64], more...)
 		if err != nil {
 			return q, foundByPart{}, err
 		}
@@ -270,5 +273,5 @@ func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args
 	}
 	condition, more, err := f.condition(c, len(args))
 	args = append(slices.Clone(args), append(more, strings.ToLower(text))...)
-	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(by.keys), args, err
+	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where, "{limit}", enough).Replace(by.keys), args, err
 }
