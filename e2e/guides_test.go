@@ -68,6 +68,7 @@ func TestGuides_lifecycle(t *testing.T) {
 	require.Contains(t, o.run("", "gc", "schedule"), "Weekly")
 	require.NoError(t, gateway.Admin().Push(t.Context(), "library/app", "v2", image))
 	said = o.types(blocks[1], as(), "")
+	require.Contains(t, o.run("", "storage", "--help"), "verify ", "beside Caddy's own commands of that name")
 	gateway.Stop()
 	for line := range strings.Lines(blocks[1]) {
 		command, _, _ := strings.Cut(line, "#")

@@ -59,7 +59,7 @@ var groups = []group{
 	{"audit", "Shows and purges the audit log", auditCommands},
 	{"registry", "Tells of registries elsewhere, to copy to and from", registryCommands},
 	{"replication", "Executes replication policies, and follows them", replicationCommands},
-	{blobs, "Shows what is stored, and verifies it; also called storage", storageCommands},
+	{blobs, "Shows what is stored, and verifies it; also called storage, which has Caddy's export and import of certificates too", storageCommands},
 	{"gc", "Frees the bytes that nothing needs any more", gcCommands},
 	{"job", "Shows, stops and pauses work in the background", jobCommands},
 	{"webhook", "Adds, lists, tries and deletes webhooks", webhookCommands},
@@ -69,9 +69,9 @@ var groups = []group{
 // blobs is the group that people know as storage. Caddy has a group of that name, which no other program can add to.
 const blobs = "blobs"
 
-// Arguments returns a command line with what Caddy's storage group lacks in the group that has it.
+// Arguments returns a command line that asks the group blobs for what it asks storage for, but for the two commands that Caddy has there.
 func Arguments(line []string) []string {
-	if len(line) < 3 || line[1] != "storage" || !slices.Contains([]string{"usage", "verify"}, line[2]) {
+	if len(line) < 2 || line[1] != "storage" || len(line) > 2 && slices.Contains([]string{"export", "import"}, line[2]) {
 		return line
 	}
 	line = slices.Clone(line)
