@@ -210,6 +210,8 @@ func and(condition, more string) string {
 type parted struct {
 	// names is the table of the parts of names, by the alias of the rows' own and with all that the fixed conditions are on.
 	names string
+	// low tells that the names have no capitals.
+	low bool
 	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
 	// that on a column of an index of parts, {where} for those that are fixed, and {limit} for how many rows there may be.
 	keys string
@@ -263,7 +265,11 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 // keysByPart is the query of the keys of rows that have the part of a text.
 func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args []any) (string, []any, error) {
 	f := l.fields[c.Field]
-	part := func(n int) string { return "{contains}$" + strconv.Itoa(n) + "{contained}" }
+	contains := "{contains}$"
+	if by.low {
+		contains = "{contains low}$"
+	}
+	part := func(n int) string { return contains + strconv.Itoa(n) + "{contained}" }
 	if by.keys == "" {
 		query := "SELECT " + strings.TrimSuffix(l.key, "id") + "rowid FROM " + by.names + " WHERE " + f.expression + " " + part(len(args)+1)
 		if where != "" {

@@ -16,7 +16,7 @@ import (
 var planDialect = Dialect{Words: map[string]string{
 	"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
 	"any id of": "IN (SELECT CAST(value AS BIGINT) FROM json_each(", "these ids": "))",
-	"contains": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
+	"contains": "MATCH ", "contains low": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
 }}
 
 // planDatabase returns an empty database of SQLite in memory with the newest schema.

@@ -124,7 +124,7 @@ var projectListing = listing[Project]{
 		"update_time":   {"p.updated_at", momentField},
 	},
 	within: map[string]string{"owner": `p.owner_id IN (SELECT o.id FROM users o WHERE {condition})`},
-	parted: map[string]parted{"name": {names: "project_parts p"}},
+	parted: map[string]parted{"name": {names: "project_parts p", low: true}},
 }
 
 const (

@@ -144,7 +144,7 @@ var repositoryListing = listing[Repository]{
 		"blob_digest":    {"b.digest", textField},
 	},
 	within: map[string]string{"blob_digest": "r.id IN (SELECT b.repository_id FROM repository_blobs b WHERE {condition})"},
-	parted: map[string]parted{"name": {names: "repository_parts r"}},
+	parted: map[string]parted{"name": {names: "repository_parts r", low: true}},
 }
 
 // Place is where the repository stands in [Reader.ListRepositories].

@@ -18,7 +18,7 @@ var searchListing = listing[FoundRepository]{
 	name: "search repositories", columns: foundColumns, from: "repositories r", joined: " JOIN projects p ON p.id = r.project_id",
 	key: "r.id", order: "r.name", scan: scanFoundRepository,
 	fields: map[string]field{"name": {"r.name", textField}},
-	parted: map[string]parted{"name": {names: "repository_parts r"}},
+	parted: map[string]parted{"name": {names: "repository_parts r", low: true}},
 }
 
 func scanFoundRepository(r row, v *FoundRepository) error {

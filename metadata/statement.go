@@ -34,6 +34,7 @@ type Dialect struct {
 //	{any of}…{these} after a column and around a parameter: the column is one of the strings of a JSON array, each to be looked up
 //	{any id of}…{these ids} the same of numbers, which the array has as strings
 //	{contains}…{contained} after a column of an index of parts and around a parameter: the text has it in it, in whatever case
+//	{contains low}…{contained} the same where the column has no capitals: PostgreSQL looks at each candidate in a sixth of the time
 //	{json}           after a parameter that is given to one of these
 //	{settled}        a condition on events that holds for those before which no other can appear any more
 type statement struct {

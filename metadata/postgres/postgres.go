@@ -60,6 +60,7 @@ var dialect = metadata.Dialect{
 		"any id of":     "= ANY(ARRAY(SELECT CAST(json_array_elements_text(",
 		"these ids":     "::text::json) AS BIGINT)))",
 		"contains":      `ILIKE '%' || REPLACE(REPLACE(REPLACE(CAST(`,
+		"contains low":  `LIKE '%' || REPLACE(REPLACE(REPLACE(CAST(`,
 		"contained":     ` AS TEXT), '\', '\\'), '%', '\%'), '_', '\_') || '%'`,
 		"json":          "::text::json",
 		"settled":       "transaction_id < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)",

@@ -34,6 +34,7 @@ var dialect = metadata.Dialect{
 		"any id of":     "IN (SELECT CAST(value AS BIGINT) FROM json_each(",
 		"these ids":     "))",
 		"contains":      `MATCH '"' || REPLACE(`,
+		"contains low":  `MATCH '"' || REPLACE(`,
 		"contained":     `, '"', '""') || '"'`,
 		"json":          "",
 		"settled":       "TRUE",

@@ -1,0 +1,2 @@
+-- PostgreSQL makes its index of the parts of tags anew.
+-- +goose Up
