@@ -19,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/registry"
-	"github.com/berth-registry/berth/storage/filesystem"
+	"github.com/berth-registry/berth/storage/s3/s3server"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 
 // collectorThatIsKilled is another process that collects garbage and sweeps. When it is about to do a statement for the given time, it says so and
 // waits to be killed.
-func collectorThatIsKilled(url, root, statement, times string) {
+func collectorThatIsKilled(url, place, statement, times string) {
 	quiet := slog.New(slog.DiscardHandler)
 	left, err := strconv.Atoi(times)
 	if err != nil {
@@ -49,7 +49,7 @@ func collectorThatIsKilled(url, root, statement, times string) {
 		}
 		return ctx, func(error) {}
 	})
-	backend, err := filesystem.New(filesystem.Config{Root: root})
+	backend, err := openStorage(place)
 	if err != nil {
 		panic(err)
 	}
@@ -63,35 +63,51 @@ func collectorThatIsKilled(url, root, statement, times string) {
 	select {}
 }
 
+// kill is where a gateway dies.
+type kill struct {
+	statement string
+	times     int
+	// ended says that the collection itself had, and the bytes were being deleted.
+	ended bool
+}
+
 // TestCollecting_killed kills a gateway with kill -9 in the middle of a collection, which another takes over: what is needed stays, and
-// of what is not no byte is left.
+// of what is not no byte is left, in a directory as in a bucket.
 func TestCollecting_killed(t *testing.T) {
-	t.Parallel() // it waits for the disk and for the end of leases
+	t.Run("directory", func(t *testing.T) {
+		t.Parallel() // it waits for the disk and for the end of leases
+		killCollectors(t, func(*house) {}, kill{"unlink blobs", 2, false}, kill{"delete blobs", 1, false}, kill{"add tombstones", 2, false}, kill{"delete tombstones", 1, true})
+	})
+	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
+		killCollectors(t, func(h *house) {
+			require.NoError(t, os.Mkdir(h.place, 0o700))
+			h.place = s3server.StartVersityGW(t, s3server.WithData(h.place)).Endpoint
+			h.bytes = filepath.Join(h.bytes, s3server.Bucket)
+		}, kill{"add tombstones", 2, false}, kill{"delete tombstones", 1, true})
+	})
+}
+
+func killCollectors(t *testing.T, move func(*house), kills ...kill) {
 	url := postgrestest.Start(t)
 	store, err := postgres.Open(postgres.Options{URL: url}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.Migrate(t.Context()))
 	h := newHouseOn(t, store)
+	move(h)
 	r := h.gateway()
 	needed := artifact(t, r, "library/a", "v1", "needed")
 	program, err := os.Executable()
 	require.NoError(t, err)
-	for round, at := range []struct {
-		statement string
-		times     int
-		// ended says that the collection itself had, and the bytes were being deleted.
-		ended bool
-	}{
-		{"unlink blobs", 2, false}, {"delete blobs", 1, false}, {"add tombstones", 2, false}, {"delete tombstones", 1, true},
-	} {
+	for round, at := range kills {
 		for i := range 105 { // more than one transaction answers
 			put(t, r, "library/a", fmt.Sprint("unused ", round, i))
 		}
 		doomed := artifact(t, r, "library/a", "doomed", fmt.Sprint("doomed ", round))
 		remove(t, r, "library/a", doomed)
 
-		process := exec.Command(program, collectorArgument, url, filepath.Join(h.root, "storage"), at.statement, strconv.Itoa(at.times))
+		process := exec.Command(program, collectorArgument, url, h.place, at.statement, strconv.Itoa(at.times))
 		process.Stderr = os.Stderr
 		output, err := process.StdoutPipe()
 		require.NoError(t, err)

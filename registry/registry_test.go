@@ -24,7 +24,10 @@ import (
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
+	"github.com/berth-registry/berth/storage"
 	"github.com/berth-registry/berth/storage/filesystem"
+	"github.com/berth-registry/berth/storage/s3"
+	"github.com/berth-registry/berth/storage/s3/s3server"
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +43,8 @@ type house struct {
 	root  string
 	store *metadata.Store
 	clock *clock
+	// place is what [openStorage] opens, bytes the directory that has the bytes of it.
+	place, bytes string
 }
 
 type clock struct {
@@ -67,6 +72,8 @@ func newHouse(t *testing.T) *house {
 func newHouseOn(t *testing.T, store *metadata.Store) *house {
 	t.Helper()
 	h := &house{t: t, root: t.TempDir(), store: store, clock: &clock{now: time.Now()}}
+	h.place = filepath.Join(h.root, "storage")
+	h.bytes = h.place
 	require.NoError(t, h.store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		owner, err := tx.CreateUser(ctx, metadata.User{Name: "alice"})
 		if err != nil {
@@ -78,11 +85,22 @@ func newHouseOn(t *testing.T, store *metadata.Store) *house {
 	return h
 }
 
+// openStorage opens the storage at a place, which is a directory or the URL of an S3 server.
+func openStorage(place string) (storage.Backend, error) {
+	if strings.HasPrefix(place, "http://") {
+		return s3.New(s3.Config{Endpoint: place, Bucket: s3server.Bucket, AccessKey: s3server.AccessKey, SecretKey: s3server.SecretKey, PathStyle: true})
+	}
+	return filesystem.New(filesystem.Config{Root: place})
+}
+
 // gateway opens one more registry on the house, as another process would.
 func (h *house) gateway() *registry.Registry {
 	h.t.Helper()
-	backend, err := filesystem.New(filesystem.Config{Root: filepath.Join(h.root, "storage")})
+	backend, err := openStorage(h.place)
 	require.NoError(h.t, err)
+	if closer, ok := backend.(io.Closer); ok {
+		h.t.Cleanup(func() { require.NoError(h.t, closer.Close()) })
+	}
 	r := registry.New(registry.Options{
 		Metadata: h.store, Storage: backend, Logger: slog.New(slog.DiscardHandler), Clock: h.clock.Now,
 		FlushInterval: time.Hour, SweepInterval: time.Hour,
@@ -95,7 +113,7 @@ func (h *house) gateway() *registry.Registry {
 func (h *house) files() int {
 	h.t.Helper()
 	n := 0
-	require.NoError(h.t, filepath.WalkDir(filepath.Join(h.root, "storage"), func(_ string, entry fs.DirEntry, err error) error {
+	require.NoError(h.t, filepath.WalkDir(h.bytes, func(_ string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
 			n++
 		}
