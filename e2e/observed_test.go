@@ -217,14 +217,7 @@ func (o *observed) scrape() string {
 // metric returns the value of a series, which is written as Prometheus does it; a series that is not there is 0.
 func (o *observed) metric(series string) float64 {
 	o.Helper()
-	for line := range strings.Lines(o.scrape()) {
-		if value, ok := strings.CutPrefix(line, series+" "); ok {
-			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			require.NoError(o, err)
-			return number
-		}
-	}
-	return 0
+	return harness.Sample(o, o.scrape(), series)
 }
 
 // accessLog returns the fields of the access log's lines by the request's id, once all of the ids are there.

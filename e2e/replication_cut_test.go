@@ -77,11 +77,13 @@ func stored(t *testing.T, directory string) (sum int64) {
 }
 
 // TestReplication_linkIsCut copies 2 GiB over a link that is cut 50 times, at random places: all arrives, and little of it is sent
-// twice. Before, a copy is stopped in the middle of a blob that would take some minutes.
+// twice. In between, the gateway that copies is reloaded and killed. Before, a copy is stopped in the middle of a blob that would take
+// some minutes.
 func TestReplication_linkIsCut(t *testing.T) {
 	const size, layers, cuts = int64(2 << 30), 4, int64(50)
 	elsewhere := harness.Directory(t)
-	near, far := harness.Start(t, harness.Directory(t)), harness.Start(t, elsewhere)
+	home := harness.Directory(t)
+	near, far := harness.Start(t, home), harness.Start(t, elsewhere)
 	r, here, there := replicating{t, near}, near.Admin(), far.Admin()
 	l := newSeverable(t, far.Host())
 	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)
@@ -111,21 +113,36 @@ func TestReplication_linkIsCut(t *testing.T) {
 	require.Less(t, ended.bytes(), size/layers, "in the middle of the first blobs")
 	l.post("/reset", nil)
 
-	began := time.Now()
+	began, before := time.Now(), far.Metric("berth_storage_written_bytes_total")
 	execution := idOf(t, r.call(http.MethodPost, "/replication/executions", http.StatusCreated, map[string]any{"policy_id": policy}, nil))
 	for i := range cuts {
 		// Somewhere in the next fiftieth.
 		place := size*i/cuts + rand.Int64N(size/cuts/2) //nolint:gosec // a test's choice
 		require.Eventually(t, func() bool { return stored(t, filepath.Join(elsewhere.Directory, "storage")) >= place }, 5*time.Minute, time.Millisecond, "cut %d", i)
-		l.cut()
+		switch i {
+		case cuts / 4:
+			near.Write(home.Block + "\ntoken_lifetime 11m")
+			require.NoError(t, near.Reload())
+		case cuts / 2:
+			near.Kill()
+			near.Launch()
+		default:
+			l.cut()
+		}
 	}
 	done := r.await(execution, "Succeed")
-	t.Logf("%d cuts: %d bytes of blobs, %d sent, in %s", cuts, size, done.bytes(), time.Since(began).Round(time.Millisecond))
+	arrived := int64(far.Metric("berth_storage_written_bytes_total") - before)
+	t.Logf("%d cuts: %d bytes of blobs, %d arrived, %d sent after the kill, in %s", cuts, size, arrived, done.bytes(), time.Since(began).Round(time.Millisecond))
 	for _, layer := range described {
 		digest, n, err := there.PullBlob(t.Context(), "big/big", layer.Digest)
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint(layer.Digest, layer.Size), fmt.Sprint(digest, n))
 	}
-	require.Less(t, done.bytes(), size*11/10, "what is sent again is little")
+	require.Less(t, arrived, size*11/10, "what is sent again is little")
+	require.Less(t, done.bytes(), size*6/10, "it went on where it was killed")
 	require.Contains(t, r.logs(done), "as the connection broke")
+	require.Contains(t, r.logs(done), "had arrived before")
+	var task struct{ Attempts int }
+	r.call(http.MethodGet, fmt.Sprint("/jobservice/jobs/", done.tasks[0].ID), http.StatusOK, nil, &task)
+	require.Equal(t, 2, task.Attempts, "one until the gateway was killed, the reload included, and one after")
 }

@@ -423,8 +423,11 @@ func (a *artifactCopy) move(ctx context.Context, blob oci.Descriptor) error {
 		return err
 	}
 	again := ""
+	if transfer.Before > 0 {
+		again = fmt.Sprintf(", %d of which had arrived before", transfer.Before)
+	}
 	if transfer.Resumed > 0 {
-		again = fmt.Sprintf(", %d bytes sent as the connection broke %d times", transfer.Sent, transfer.Resumed)
+		again += fmt.Sprintf(", %d bytes sent as the connection broke %d times", transfer.Sent, transfer.Resumed)
 	}
 	took := time.Since(began)
 	a.logf("blob %s: copied %d bytes in %s, %.1f MiB/s%s", blob.Digest, blob.Size, took.Round(time.Millisecond), float64(blob.Size)/took.Seconds()/(1<<20), again)

@@ -157,6 +157,10 @@ func (m *mover) do(ctx context.Context, p *Policies, execution metadata.Executio
 	if m.destination, err = p.open(ctx, m.policy.DestinationID, actor); err != nil {
 		return err
 	}
+	if elsewhere, is := m.destination.Local.(far); is {
+		elsewhere.Registry = elsewhere.Remembering(uploads{p.options.Store, p.options.Registries.options.Box, m.run.Task.ID})
+		m.destination.Local = elsewhere
+	}
 	m.run.Log.Printf("%s of %d artifacts: %s %s to %s %s", m.move.Operation, len(m.move.References), m.source.name, m.move.From, m.destination.name, m.move.To)
 	if m.move.Operation == OperationCopy {
 		if err := m.destination.Prepare(ctx, m.move.To, false); err != nil {

@@ -27,8 +27,9 @@ const (
 	// plansAtOnce and movesAtOnce are how many tasks one process does at a time.
 	plansAtOnce = 2
 	movesAtOnce = 4
-	// moveAttempts is how often a task that moves is begun at most.
+	// moveAttempts is how often a task that moves is begun at most, moveLease how long after the death of its worker it is taken over.
 	moveAttempts = 3
+	moveLease    = 20 * time.Second
 	// maxRepositories bounds what one execution does.
 	maxRepositories = 100_000
 	// minTurn and maxTurn bound how long an execution waits until it asks again whether another one has ended.
@@ -67,7 +68,7 @@ type Move struct {
 func (p *Policies) Kinds() []jobs.Kind {
 	return []jobs.Kind{
 		{Name: Kind, Concurrency: plansAtOnce, Pause: p.options.Pause, History: history, Run: p.plan},
-		{Name: MoveKind, Concurrency: movesAtOnce, Attempts: moveAttempts, Pause: p.options.Pause, History: history, Run: p.move},
+		{Name: MoveKind, Concurrency: movesAtOnce, Attempts: moveAttempts, Lease: moveLease, Pause: p.options.Pause, History: history, Run: p.move},
 	}
 }
 

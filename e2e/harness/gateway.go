@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -179,6 +180,30 @@ func (g *Gateway) Memory() (now, peak int64) {
 func (g *Gateway) ForgetPeak() {
 	g.t.Helper()
 	require.NoError(g.t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", g.process.PID()), []byte("5"), 0))
+}
+
+// Metric returns the value of a series, which is written as Prometheus does it; a series that is not there is 0.
+func (g *Gateway) Metric(series string) float64 {
+	g.t.Helper()
+	response, err := http.Get(fmt.Sprintf("http://localhost:%d/metrics", g.admin))
+	require.NoError(g.t, err)
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(g.t, err)
+	return Sample(g.t, string(body), series)
+}
+
+// Sample returns the value of a series in metrics that were scraped, 0 when it is not there.
+func Sample(t testing.TB, scraped, series string) float64 {
+	t.Helper()
+	for line := range strings.Lines(scraped) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			require.NoError(t, err)
+			return number
+		}
+	}
+	return 0
 }
 
 // OpenFiles are the files that the process holds open below a directory.

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/oci"
 )
 
 // newExecution adds an execution with tasks.
@@ -81,6 +82,42 @@ func testExecutions(t *testing.T, f fixture) {
 	_, total, err = f.Executions(t.Context(), "PURGE", metadata.Query{})
 	require.NoError(t, err)
 	require.Equal(t, int64(2), total)
+}
+
+// testReplicationUploads has what a task remembers of its uploads.
+func testReplicationUploads(t *testing.T, f fixture) {
+	_, tasks := f.newExecution(t, metadata.Execution{Kind: "UPLOAD", SubjectID: 9, Parameters: "{}"}, metadata.Task{Parameters: "{}"})
+	id := tasks[0].ID
+	location := func(digest oci.Digest) (string, error) {
+		found, err := f.ReplicationUpload(t.Context(), id, digest)
+		return string(found), err
+	}
+	for _, put := range []string{"one", "two"} {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+			return tx.PutReplicationUpload(ctx, id, "a", []byte(put))
+		})
+		found, err := location("a")
+		require.NoError(t, err)
+		require.Equal(t, put, found)
+	}
+	_, err := location("b")
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+	for range 2 {
+		f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteReplicationUpload(ctx, id, "a") })
+	}
+	_, err = location("a")
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		if err := tx.PutReplicationUpload(ctx, id, "a", []byte("three")); err != nil {
+			return err
+		}
+		if err := tx.StopTask(ctx, id); err != nil {
+			return err
+		}
+		return tx.DeleteExecutions(ctx, "UPLOAD", 9, 0)
+	})
+	_, err = location("a")
+	require.ErrorIs(t, err, metadata.ErrNotFound, "it goes with the task")
 }
 
 // testTurns has executions of which one at a time may run, and one that waits for its turn.

@@ -71,6 +71,7 @@ func Run(t *testing.T, engine Engine) {
 		{"AuditDeletion", testAuditDeletion},
 		{"Executions", testExecutions},
 		{"Turns", testTurns},
+		{"ReplicationUploads", testReplicationUploads},
 		{"Lanes", testLanes},
 		{"Webhooks", testWebhooks},
 		{"WebhookDeliveries", testWebhookDeliveries},

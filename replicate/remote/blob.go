@@ -124,14 +124,32 @@ type Transfer struct {
 	// Sent counts all bytes sent, those that were sent again too; Resumed how often it went on after a fault.
 	Sent    int64
 	Resumed int
+	// Before is how much had arrived already, of an upload that was taken up.
+	Before int64
+}
+
+// Uploads remembers where the uploads of blobs go on that take several requests, for who takes them up after this process or attempt.
+type Uploads interface {
+	// Location returns where the upload of a blob goes on, "" when there is none.
+	Location(ctx context.Context, digest oci.Digest) (string, error)
+	// Keep remembers where it goes on; "" is for one that is over.
+	Keep(ctx context.Context, digest oci.Digest, location string) error
+	// Abandoned reports whether the context has ended because nobody is to go on.
+	Abandoned(ctx context.Context) bool
 }
 
 // WriteBlob uploads a blob that open returns from an offset on. When a connection breaks, on whichever side, it asks the registry
 // what has arrived and goes on from there; only when it gets no further for several tries it gives up. A registry that has
-// forgotten the upload gets it anew.
+// forgotten the upload gets it anew. One of [Registry.Remembering] goes on with what an earlier process has left.
 func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.Descriptor, open func(ctx context.Context, offset int64) (io.ReadCloser, error)) (Transfer, error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.reference(repository), auth.ActionPull, auth.ActionPush)
 	u := &upload{registry: r, repository: repository, blob: blob, open: open, chunk: firstChunk}
+	if r.uploads != nil && blob.Size > firstChunk {
+		u.uploads = r.uploads
+		if err := u.takeUp(ctx); err != nil {
+			return u.transfer, fmt.Errorf("write blob %s %s: %w", repository, blob.Digest, err)
+		}
+	}
 	resumed, err := Persist(ctx, func() int64 { return u.offset }, func(ctx context.Context) error {
 		err := u.advance(ctx)
 		if err != nil {
@@ -140,8 +158,10 @@ func (r *Registry) WriteBlob(ctx context.Context, repository string, blob oci.De
 		return err
 	})
 	u.transfer.Resumed = resumed
+	if err == nil || u.uploads == nil || final(err) || ctx.Err() != nil && u.uploads.Abandoned(ctx) {
+		u.end(context.WithoutCancel(ctx), err == nil)
+	}
 	if err != nil {
-		u.cancel(context.WithoutCancel(ctx))
 		return u.transfer, refused("write blob "+repository+" "+blob.Digest.String(), err)
 	}
 	return u.transfer, nil
@@ -192,6 +212,11 @@ type upload struct {
 	offset   int64
 	// unsure tells that the registry has to be asked for the offset.
 	unsure bool
+	// uploads, where it is set, remembers the location, and kept is what it remembers. Of one that was takenUp the registry has not said
+	// yet what has arrived.
+	uploads Uploads
+	kept    string
+	takenUp bool
 	// done tells that the registry has the blob.
 	done     bool
 	chunk    int64
@@ -209,8 +234,16 @@ func (u *upload) advance(ctx context.Context) error {
 		}
 	}
 	if u.unsure {
-		if err := u.ask(ctx); err != nil || u.done {
+		err := u.ask(ctx)
+		if u.takenUp && err != nil && final(err) {
+			u.location, u.takenUp = nil, false
+			return errForgotten
+		}
+		if err != nil || u.done {
 			return err
+		}
+		if u.takenUp {
+			u.transfer.Before, u.takenUp = u.offset, false
 		}
 	}
 	content := &source{upload: u}
@@ -225,6 +258,43 @@ func (u *upload) advance(ctx context.Context) error {
 	return u.finish(ctx, content)
 }
 
+// takeUp goes on with the upload that is remembered, if there is one.
+func (u *upload) takeUp(ctx context.Context) error {
+	kept, err := u.uploads.Location(ctx, u.blob.Digest)
+	if err != nil || kept == "" {
+		return err
+	}
+	location, err := url.Parse(kept)
+	if err != nil {
+		return fmt.Errorf("location of an upload: %w", err)
+	}
+	u.location, u.kept, u.unsure, u.takenUp = location, kept, true, true
+	return nil
+}
+
+// keep has the location remembered.
+func (u *upload) keep(ctx context.Context) error {
+	location := u.location.String()
+	if u.uploads == nil || location == u.kept {
+		return nil
+	}
+	if err := u.uploads.Keep(ctx, u.blob.Digest, location); err != nil {
+		return fmt.Errorf("remember where an upload goes on: %w", err)
+	}
+	u.kept = location
+	return nil
+}
+
+// end forgets the upload, and has the registry forget it when it is not done.
+func (u *upload) end(ctx context.Context, done bool) {
+	if !done {
+		u.cancel(ctx)
+	}
+	if u.kept != "" {
+		_ = u.uploads.Keep(ctx, u.blob.Digest, "") // else the registry will not know it
+	}
+}
+
 func (u *upload) begin(ctx context.Context) error {
 	response, err := u.registry.send(ctx, http.MethodPost, u.registry.at("v2", u.repository, "blobs", "uploads/"), nil, nil)
 	if err != nil {
@@ -235,7 +305,10 @@ func (u *upload) begin(ctx context.Context) error {
 	}
 	defer response.Body.Close()
 	u.offset, u.unsure = 0, false
-	return u.follow(response)
+	if err := u.follow(response); err != nil {
+		return err
+	}
+	return u.keep(ctx)
 }
 
 // follow takes the location of an answer, which may be relative.
@@ -310,7 +383,10 @@ func (u *upload) send(ctx context.Context, content *source) error {
 		content.offset += length
 		u.offset += length
 		u.unsure = false
-		return u.follow(response)
+		if err := u.follow(response); err != nil {
+			return err
+		}
+		return u.keep(ctx)
 	case http.StatusNotFound:
 		return u.lost(ctx)
 	}

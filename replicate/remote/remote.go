@@ -48,6 +48,8 @@ type Registry struct {
 	client *auth.Client
 	// once is the client of requests that are not sent twice.
 	once *auth.Client
+	// uploads is nil where nobody takes up what this process leaves.
+	uploads Uploads
 }
 
 // manifestTypes are what a registry is told that the caller understands, so that none converts.
@@ -100,7 +102,14 @@ func New(options Options) (*Registry, error) {
 }
 
 // Once returns the registry with each request sent once: for who has somebody waiting, and something better than a late answer.
-func (r *Registry) Once() *Registry { return &Registry{base: r.base, client: r.once, once: r.once} }
+func (r *Registry) Once() *Registry {
+	return &Registry{base: r.base, client: r.once, once: r.once, uploads: r.uploads}
+}
+
+// Remembering returns the registry with uploads that another process can take up.
+func (r *Registry) Remembering(uploads Uploads) *Registry {
+	return &Registry{base: r.base, client: r.client, once: r.once, uploads: uploads}
+}
 
 // hopsKey is where a context has the hops of [Through].
 type hopsKey struct{}
@@ -123,7 +132,7 @@ func (r *Registry) Via(name string) *Registry {
 		named.Client = &plain
 		return &named
 	}
-	return &Registry{base: r.base, client: through(r.client), once: through(r.once)}
+	return &Registry{base: r.base, client: through(r.client), once: through(r.once), uploads: r.uploads}
 }
 
 // via adds the Via header to requests.

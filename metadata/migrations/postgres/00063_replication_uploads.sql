@@ -1,0 +1,8 @@
+-- Where the uploads of large blobs to registries elsewhere go on, so that who takes a task over begins where its worker died.
+-- +goose Up
+CREATE TABLE replication_uploads (
+    task_id  BIGINT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    digest   TEXT COLLATE "C" NOT NULL,
+    location BYTEA NOT NULL,
+    PRIMARY KEY (task_id, digest)
+);
