@@ -69,6 +69,11 @@ func TestGuides_lifecycle(t *testing.T) {
 	require.NoError(t, gateway.Admin().Push(t.Context(), "library/app", "v2", image))
 	said = o.types(blocks[1], as(), "")
 	require.Contains(t, o.run("", "storage", "--help"), "verify ", "beside Caddy's own commands of that name")
+	for _, line := range [][]string{{}, {"help"}, {"--help"}, {"project", "--help"}} {
+		help := o.run("", line...)
+		require.Contains(t, help, "github.com/berth-registry/berth/tree/main/docs")
+		require.NotContains(t, help, "caddyserver.com")
+	}
 	gateway.Stop()
 	for line := range strings.Lines(blocks[1]) {
 		command, _, _ := strings.Cut(line, "#")

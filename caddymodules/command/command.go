@@ -104,6 +104,7 @@ func New(name string, local Local) *cobra.Command {
 // build adds the subcommands, and has what cobra finds wrong exit as what they find does.
 func (g group) build(command *cobra.Command, local Local) {
 	g.add(command, local)
+	command.SetHelpTemplate(command.HelpTemplate() + documentation)
 	command.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
 		command.SilenceUsage = true
 		return exit(command, func() error { return usageError("%v", err) })
