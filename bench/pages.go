@@ -51,7 +51,8 @@ func listsOf() []list {
 	none := func(census) int { return 0 }
 	return []list{
 		{name: "projects", path: "/api/v2.0/projects", length: projects, sort: "-creation_time", filters: [][2]string{
-			{"by a name", "name=p0000042"}, {"by a part of most names", "name=~p00000"}, {"by a part of no name", "name=~zzqx"}, {"that are private", "public=false"},
+			{"by a name", "name=p0000042"}, {"by a part of most names", "name=~p00"}, {"by a part of a hundred names", "name=~p00000"},
+			{"by a part of no name", "name=~zzqx"}, {"that are private", "public=false"},
 		}},
 		{name: "projects in view", path: "/api/v2.0/projects", length: func(c census) int { return c.projects / 10 }, by: nobody, filters: [][2]string{
 			{"by a part of no name", "name=~zzqx"},
@@ -59,7 +60,7 @@ func listsOf() []list {
 		{name: "repositories", path: "/api/v2.0/repositories", length: repositories, sort: "name", filters: [][2]string{
 			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"},
 		}},
-		{name: "repositories in view", path: "/api/v2.0/repositories", length: seen, by: nobody},
+		{name: "repositories in view", path: "/api/v2.0/repositories", length: seen, by: nobody, filters: [][2]string{{"by a part of one name", "name=~r0000041"}}},
 		{name: "repositories of a project", path: "/api/v2.0/projects/library/repositories", length: half, sort: "-update_time", filters: [][2]string{
 			{"by a part of one name", "name=~r0000042"}, {"by a part of most names", "name=~/r00"}, {"by a part of no name", "name=~zzqx"},
 		}},
@@ -71,14 +72,16 @@ func listsOf() []list {
 			{"of a rare kind", "type=CHART"},
 			{"of a kind that is not there", "type=SBOM"},
 		}},
-		{name: "artifacts of a project", path: "/api/v2.0/projects/library/artifacts", length: held},
+		{name: "artifacts of a project", path: "/api/v2.0/projects/library/artifacts", length: held, filters: [][2]string{
+			{"by a tag", "tags=seed-0000042"}, {"by a part of few tags", "tags=~000042"},
+		}},
 		{name: "tags of an artifact", path: artifacts + "/seed-0000001/tags", length: none, filters: [][2]string{{"by a name", "name=seed-0000002"}}},
 		{name: "members", path: "/api/v2.0/projects/library/members", length: projects, filters: [][2]string{{"by a part of no name", "entity_name=~zzqx"}}},
 		{name: "robots of a project", path: "/api/v2.0/robots", always: "level=project,project_id=1", length: projects, filters: [][2]string{{"by a part of no name", "name=~zzqx"}}},
 		{name: "labels of a project", path: "/api/v2.0/labels?scope=p&project_id=1", length: projects, filters: [][2]string{{"by a part of no name", "name=~zzqx"}}},
 		{name: "users", path: "/api/v2.0/users", length: projects, filters: [][2]string{{"by a part of no name", "username=~zzqx"}}},
 		{name: "groups", path: "/api/v2.0/usergroups", length: projects, filters: [][2]string{{"by a part of no name", "group_name=~zzqx"}}},
-		{name: "quotas", path: "/api/v2.0/quotas", length: projects},
+		{name: "quotas", path: "/api/v2.0/quotas", length: projects, filters: [][2]string{{"of a project", "reference_id=1042"}}},
 		{name: "audit log", path: "/api/v2.0/auditlog-exts", length: entries, sort: "op_time", filters: [][2]string{
 			{"by a user", "username=user7"},
 			{"by a user and an operation", "username=user7,operation=delete"},
@@ -95,16 +98,18 @@ func listsOf() []list {
 		{name: "statistics", path: "/api/v2.0/statistics", length: none},
 		{name: "volumes", path: "/api/v2.0/systeminfo/volumes", length: none},
 		{name: "summary of a project", path: "/api/v2.0/projects/library/summary", length: none},
-		{name: "registries elsewhere", path: "/api/v2.0/registries", length: func(c census) int { return c.projects / 10 }},
+		{name: "registries elsewhere", path: "/api/v2.0/registries", length: func(c census) int { return c.projects / 10 }, filters: [][2]string{{"by a name", "name=registry0000007"}}},
 		{name: "replication policies", path: "/api/v2.0/replication/policies", length: projects, filters: [][2]string{{"by a name", "name=policy0000042"}}},
 		{name: "replications of a policy", path: "/api/v2.0/replication/executions?policy_id=1001", length: none},
-		{name: "replications", path: "/api/v2.0/replication/executions", length: func(c census) int { return c.tags / tagsOfEach / 2 }},
+		{name: "replications", path: "/api/v2.0/replication/executions", length: func(c census) int { return c.tags / tagsOfEach / 2 }, filters: [][2]string{
+			{"by a status that none has", "status=Error"},
+		}},
 		{name: "tasks of a replication", path: "/api/v2.0/replication/executions/1001/tasks", length: func(c census) int { return c.tags / tagsOfEach / 2 }, filters: [][2]string{{"by a rare status", "status=Error"}}},
-		{name: "webhooks of a project", path: "/api/v2.0/projects/library/webhook/policies", length: projects},
+		{name: "webhooks of a project", path: "/api/v2.0/projects/library/webhook/policies", length: projects, filters: [][2]string{{"by a name", "name=webhook0000042"}}},
 		{name: "deliveries of a webhook", path: "/api/v2.0/projects/library/webhook/policies/1000/executions", length: none},
 		{name: "garbage collections", path: "/api/v2.0/system/gc", length: func(c census) int { return c.tags / tagsOfEach / 100 }},
-		{name: "schedules", path: "/api/v2.0/schedules", length: projects},
-		{name: "deletions of a project", path: "/api/v2.0/projects/library/deletions", length: held},
+		{name: "schedules", path: "/api/v2.0/schedules", length: projects, filters: [][2]string{{"of a kind that is not there", "vendor_type=SCAN_ALL"}}},
+		{name: "deletions of a project", path: "/api/v2.0/projects/library/deletions", length: held, filters: [][2]string{{"from a repository without any", "repository_name=library/none"}}},
 		{name: "projects of a reader", path: "/api/v2.0/projects", length: func(c census) int { return c.projects / 10 }, by: reader, filters: [][2]string{
 			{"by a part of no name", "name=~zzqx"},
 		}},

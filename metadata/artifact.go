@@ -163,6 +163,8 @@ func artifactListing(owner, numbers string) *listing[Artifact] {
 			// Each has its limit: PostgreSQL would choose the plan for all rows of the first, whatever limits the union.
 			keys: `SELECT * FROM (SELECT m.manifest_id FROM unnumbered_tags` + tagged + `{condition} {limit}) AS unnumbered
 				UNION ALL SELECT * FROM (SELECT m.manifest_id FROM tag_parts` + tagged + `m.name {part} AND ` + numbers + ` {limit}) AS numbered`,
+			first: `SELECT m.manifest_id FROM (SELECT m.manifest_id, m.name FROM tags m WHERE ` + owner + `{first}) AS m CROSS JOIN artifacts a
+				WHERE a.id = m.manifest_id AND ({where}) AND {condition}`,
 			each: `EXISTS (SELECT 1 FROM tags m WHERE m.manifest_id = a.id AND {condition})`,
 		}},
 	}

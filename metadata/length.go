@@ -215,6 +215,8 @@ type parted struct {
 	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
 	// that on a column of an index of parts, {where} for those that are fixed, and {limit} for how many rows there may be.
 	keys string
+	// first, where it is set, is the query of them among the first rows of the table: {first} stands for the limit of these.
+	first string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
 	each string
 }
@@ -224,10 +226,10 @@ const (
 	partLength = 3
 	// maxFound is how many rows are looked up one by one. What more have is found soon on a walk in the order of the listing.
 	maxFound = FilteredTotal
+	// manyFound is how many rows the index finds before the first rows of the table are looked at: where most have the part, there are
+	// maxFound among these.
+	manyFound, firstRows = 200, 2 * maxFound
 )
-
-// enough is the limit of a query for what is found by a part: one row more tells that there are more.
-var enough = " LIMIT " + strconv.Itoa(maxFound+1)
 
 // find looks the first condition on a part of a text up in the index of parts. It returns the query without it where that has found all.
 func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (Query, foundByPart, error) {
@@ -240,11 +242,7 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 		if !ok || len([]rune(text.(string))) < partLength {
 			return q, foundByPart{}, nil
 		}
-		query, more, err := l.keysByPart(by, c, text.(string), where, args)
-		if err != nil {
-			return q, foundByPart{}, err
-		}
-		keys, err := allOf(ctx, r, l.name+" by part", query+enough, value[int64], more...)
+		keys, err := l.keysFound(ctx, r, by, c, text.(string), where, args)
 		if err != nil {
 			return q, foundByPart{}, err
 		}
@@ -260,6 +258,34 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 		return q, found, err
 	}
 	return q, foundByPart{}, nil
+}
+
+// keysFound returns the keys of rows that have the part of a text, some more than once, and no more of them than tell that they are too many.
+func (l *listing[T]) keysFound(ctx context.Context, r Reader, by parted, c Condition, text, where string, args []any) ([]int64, error) {
+	run := func(query string, limit int, args []any) ([]int64, error) {
+		end := " LIMIT " + strconv.Itoa(limit)
+		return allOf(ctx, r, l.name+" by part", strings.ReplaceAll(query, "{limit}", end)+end, value[int64], args...)
+	}
+	byPart, withPart, err := l.keysByPart(by, c, text, where, args)
+	if err != nil {
+		return nil, err
+	}
+	if where == "" {
+		return run(byPart, maxFound+1, withPart)
+	}
+	keys, err := run(byPart, manyFound, withPart)
+	if err != nil || len(keys) < manyFound {
+		return keys, err
+	}
+	// What the index finds is looked up for the conditions that are fixed; what many have is found in the table with less work.
+	amongFirst, withCondition, err := l.keysAmongFirst(by, c, where, args)
+	if err != nil {
+		return nil, err
+	}
+	if keys, err = run(amongFirst, maxFound+1, withCondition); err != nil || len(keys) > maxFound {
+		return keys, err
+	}
+	return run(byPart, maxFound+1, withPart)
 }
 
 // keysByPart is the query of the keys of rows that have the part of a text.
@@ -279,5 +305,20 @@ func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args
 	}
 	condition, more, err := f.condition(c, len(args))
 	args = append(slices.Clone(args), append(more, strings.ToLower(text))...)
-	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where, "{limit}", enough).Replace(by.keys), args, err
+	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(by.keys), args, err
+}
+
+// keysAmongFirst is the query of the keys of rows that have the part of a text among the first of the table.
+func (l *listing[T]) keysAmongFirst(by parted, c Condition, where string, args []any) (string, []any, error) {
+	f, limit := l.fields[c.Field], " LIMIT "+strconv.Itoa(firstRows)
+	if by.first != "" {
+		condition, more, err := f.condition(c, len(args))
+		return strings.NewReplacer("{condition}", condition, "{where}", where, "{first}", limit).Replace(by.first), append(slices.Clone(args), more...), err
+	}
+	condition, more, err := field{"head.part", textField}.condition(c, len(args))
+	query := "SELECT head.found FROM (SELECT " + l.key + " AS found, " + f.expression + " AS part FROM " + l.from
+	if where != "" {
+		query += " WHERE " + where
+	}
+	return query + limit + ") AS head WHERE " + condition, append(slices.Clone(args), more...), err
 }

@@ -98,7 +98,7 @@ func TestListings_useIndexes(t *testing.T) {
 		"access tokens":          {func(q Query) error { _, _, err := reader.ListAccessTokens(ctx, 1, q); return err }, []Query{by()}},
 	}
 	walk := regexp.MustCompile(`^SCAN \w+$`)
-	found := map[string]bool{"SCAN counted": true, "SCAN branch": true, "SCAN seen": true, "SCAN entries": true, "SCAN crossed": true, "SCAN unnumbered": true, "SCAN numbered": true} // by what comes before
+	found := map[string]bool{"SCAN counted": true, "SCAN branch": true, "SCAN seen": true, "SCAN entries": true, "SCAN crossed": true, "SCAN unnumbered": true, "SCAN numbered": true, "SCAN head": true} // by what comes before
 	for name, listing := range listings {
 		for _, q := range listing.queries {
 			run.plans = nil
