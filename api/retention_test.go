@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/api/apitest"
@@ -143,6 +144,34 @@ func TestRetention_keepsWhatTheRulesSay(t *testing.T) {
 		tasks, _ = follow(t, admin, policy, false)
 		require.Equal(t, "6 of 6", tasks["app"].counts(), "again there is nothing to do")
 	})
+}
+
+// TestRetention_moreThanAPage judges and deletes artifacts of which several pages have to be read, and indexes whose children come first.
+func TestRetention_moreThanAPage(t *testing.T) {
+	server := apitest.Start(t, "sqlite")
+	admin := server.Admin()
+	config := server.Blob(t, "library/many", v1.MediaTypeEmptyJSON, []byte("{}"))
+	push := func(n int, tags ...string) oci.Descriptor {
+		m := v1.Manifest{MediaType: oci.MediaTypeImageManifest, ArtifactType: "application/x", Config: config, Layers: []oci.Descriptor{config}}
+		m.SchemaVersion, m.Annotations = 2, map[string]string{"n": fmt.Sprint(n)}
+		return server.Push(t, "library/many", oci.MediaTypeImageManifest, m, tags...)
+	}
+	const many, wanted, indexes = 1000, 900, 8
+	for n := range many {
+		push(n, fmt.Sprint(map[bool]string{true: "drop-", false: "keep-"}[n%10 == 0], n))
+	}
+	for n := range indexes {
+		server.PushIndex(t, "library/many", []oci.Descriptor{push(many + n)}, fmt.Sprint([]string{"keep-", "drop-"}[n%2], "index-", n))
+	}
+	rule := keepRule("always", nil, selectorOf("repoMatches", "**", ""), selectorOf("matches", "keep-*", `{"untagged":true}`))
+	made := admin.Must(t, http.StatusCreated, http.MethodPost, "/retentions", retentionOf(projectID(t, server, "library"), "", rule))
+	policy := strings.TrimPrefix(made.Header.Get("Location"), "/api/v2.0")
+	for _, dryRun := range []bool{true, false} {
+		tasks, _ := follow(t, admin, policy, dryRun)
+		require.Equal(t, fmt.Sprintf("%d of %d", wanted+indexes, many+2*indexes), tasks["many"].counts(), "a child stays with its index")
+	}
+	tasks, _ := follow(t, admin, policy, true)
+	require.Equal(t, fmt.Sprintf("%d of %[1]d", wanted+indexes), tasks["many"].counts(), "the others are gone")
 }
 
 func repositoryID(t *testing.T, server *apitest.Server, name string) int64 {

@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/berth-registry/berth/oci"
@@ -33,13 +32,12 @@ var (
 	agesOfRepository = define("ages of artifacts", `
 		SELECT a.id, m.digest, COALESCE(a.pushed_at, a.created_at), a.pulled_at, COALESCE(a.accessory_of, '')
 		FROM manifests m JOIN artifacts a ON a.id = m.id WHERE m.repository_id = $1 AND m.digest > $2 ORDER BY m.digest LIMIT $3`)
-	childrenOfRepository = define("children of indexes", `
-		SELECT manifest_id, digest FROM manifest_references WHERE repository_id = $1 AND kind = 'manifest'`)
-	tagsOfRepository = define("tags of repository", `
-		SELECT `+tagColumns+` FROM tags t WHERE t.repository_id = $1 AND t.name > $2 ORDER BY t.name LIMIT $3`)
-	labelsOfRepository = define("labels of artifacts of repository", `
-		SELECT l.manifest_id, n.name FROM manifests m JOIN artifact_labels l ON l.manifest_id = m.id JOIN labels n ON n.id = l.label_id
-		WHERE m.repository_id = $1`)
+	childrenOfManifests = define("children of indexes", `
+		SELECT manifest_id, digest FROM manifest_references WHERE manifest_id {any id of}$1{these ids} AND kind = 'manifest'`)
+	tagsOfManifests = define("tags of manifests", `
+		SELECT `+tagColumns+` FROM tags t WHERE t.manifest_id {any id of}$1{these ids} ORDER BY t.manifest_id, t.name`)
+	labelsOfManifests = define("labels of manifests", `
+		SELECT l.manifest_id, n.name FROM artifact_labels l JOIN labels n ON n.id = l.label_id WHERE l.manifest_id {any id of}$1{these ids}`)
 )
 
 func scanRetention(r row, p *RetentionPolicy) error {
@@ -90,71 +88,55 @@ type AgedArtifact struct {
 	Children []oci.Digest
 }
 
-// agedPage is how many rows are read at once, so that none of the statements holds the database for long.
-const agedPage = 1000
-
-// AgedArtifacts returns all artifacts of a repository in the order of their digests. What is pushed or deleted meanwhile may be missing
-// or there, so who acts upon it looks again.
-func (r Reader) AgedArtifacts(ctx context.Context, repositoryID int64) ([]AgedArtifact, error) {
-	found, err := allAfter(ctx, r, agesOfRepository, func(r row, a *AgedArtifact) error {
+// AgedArtifacts returns up to n artifacts of a repository whose digests come after the given one, in the order of these, each with its
+// tags in the order of their names. What is pushed or deleted meanwhile may be missing or there, so who acts upon it looks again.
+func (r Reader) AgedArtifacts(ctx context.Context, repositoryID int64, after oci.Digest, n int) ([]AgedArtifact, error) {
+	found, err := all(ctx, r, agesOfRepository, func(r row, a *AgedArtifact) error {
 		return r.Scan(&a.ManifestID, &a.Digest, moment{&a.PushedAt}, moment{&a.PulledAt}, &a.AccessoryOf)
-	}, func(a AgedArtifact) string { return string(a.Digest) }, repositoryID)
-	if err != nil {
+	}, repositoryID, string(after), limit(n))
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
 	byID := make(map[int64]*AgedArtifact, len(found))
+	ids := make([]int64, len(found))
 	for i := range found {
-		byID[found[i].ManifestID] = &found[i]
+		ids[i] = found[i].ManifestID
+		byID[ids[i]] = &found[i]
 	}
-	tags, err := allAfter(ctx, r, tagsOfRepository, scanTag, func(t ArtifactTag) string { return t.Name }, repositoryID)
+	list, err := idList(ids)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := all(ctx, r, tagsOfManifests, scanTag, list)
 	if err != nil {
 		return nil, err
 	}
 	for _, tag := range tags {
-		if a := byID[tag.ManifestID]; a != nil {
-			a.Tags = append(a.Tags, tag)
-		}
+		a := byID[tag.ManifestID]
+		a.Tags = append(a.Tags, tag)
 	}
 	type word struct {
 		manifestID int64
 		text       string
 	}
 	scanWord := func(r row, w *word) error { return r.Scan(&w.manifestID, &w.text) }
-	labels, err := all(ctx, r, labelsOfRepository, scanWord, repositoryID)
+	labels, err := all(ctx, r, labelsOfManifests, scanWord, list)
 	if err != nil {
 		return nil, err
 	}
 	for _, label := range labels {
-		if a := byID[label.manifestID]; a != nil {
-			a.Labels = append(a.Labels, label.text)
-		}
+		a := byID[label.manifestID]
+		a.Labels = append(a.Labels, label.text)
 	}
-	children, err := all(ctx, r, childrenOfRepository, scanWord, repositoryID)
+	children, err := all(ctx, r, childrenOfManifests, scanWord, list)
 	if err != nil {
 		return nil, err
 	}
 	for _, child := range children {
-		if a := byID[child.manifestID]; a != nil {
-			a.Children = append(a.Children, oci.Digest(child.text))
-		}
+		a := byID[child.manifestID]
+		a.Children = append(a.Children, oci.Digest(child.text))
 	}
 	return found, nil
-}
-
-// allAfter returns the rows of a statement that takes an id, a place and a number, page by page.
-func allAfter[T any](ctx context.Context, r Reader, s *statement, scan func(row, *T) error, place func(T) string, id int64) ([]T, error) {
-	var found []T
-	for after := ""; ; {
-		page, err := all(ctx, r, s, scan, id, after, agedPage)
-		if err != nil {
-			return nil, fmt.Errorf("after %q: %w", after, err)
-		}
-		found = append(found, page...)
-		if len(page) < agedPage {
-			return found, nil
-		}
-		after = place(page[len(page)-1])
-	}
 }
 
 // TagNames returns the names of all tags that stand for a manifest, in order.

@@ -1,6 +1,7 @@
 package retention_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
@@ -34,9 +35,18 @@ func kept(t *testing.T, artifacts map[string]retention.Artifact, rules ...retent
 		list = append(list, a)
 	}
 	found := []string{}
-	verdicts := policy.Judge("deep/app", list, now)
-	require.Len(t, verdicts, len(list))
-	for _, v := range verdicts {
+	slices.SortFunc(list, func(a, b retention.Artifact) int { return cmp.Compare(a.Digest, b.Digest) })
+	judgement, err := policy.Judge("deep/app", func(yield func(retention.Artifact, error) bool) {
+		for _, a := range list {
+			if !yield(a, nil) {
+				return
+			}
+		}
+	}, now)
+	require.NoError(t, err)
+	require.Equal(t, len(list), judgement.Len())
+	for i := range list {
+		v := judgement.Verdict(i)
 		require.NotEmpty(t, v.Reason)
 		if v.Keep {
 			found = append(found, names[v.Digest])

@@ -1,10 +1,13 @@
 package retain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +31,8 @@ const (
 	concurrency = 2
 	// planBatch is how many repositories become tasks in one transaction.
 	planBatch = 100
+	// agedPage is how many artifacts are read at once, so that none of the statements holds the database for long.
+	agedPage = 1000
 	// maxTold is how many deleted artifacts the event of a repository names.
 	maxTold = 100
 )
@@ -177,42 +182,54 @@ func (w *work) retain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read repository %s: %w", name, err)
 	}
-	judged := time.Now()
-	rows, err := w.store.AgedArtifacts(ctx, repository.ID)
-	if err != nil {
-		return fmt.Errorf("list artifacts of %s: %w", name, err)
-	}
-	artifacts, err := w.artifacts(ctx, repository, rows)
-	if err != nil {
+	r := &repositoryWork{work: w, owner: repository, judged: time.Now()}
+	if r.judgement, err = w.policy.Judge(w.Repository, r.artifacts(ctx), r.judged); err != nil {
 		return err
 	}
-	verdicts := w.policy.Judge(w.Repository, artifacts, judged)
-	result := Result{Total: int64(len(rows))}
-	var doomed []doomedArtifact
-	for i, v := range verdicts {
-		if v.Keep {
+	result := Result{Total: int64(r.judgement.Len())}
+	var everything, doomed []int
+	for i := range r.judgement.Len() {
+		if everything = append(everything, i); r.judgement.Keeps(i) {
 			result.Retained++
+		} else {
+			doomed = append(doomed, i)
 		}
-		if w.DryRun || v.Keep {
-			w.run.Log.Printf("%s %s: %s", verb(v, w.DryRun), shown(rows[i]), v.Reason)
+	}
+	err = r.each(ctx, everything, func(i int, row metadata.AgedArtifact) error {
+		if v := r.judgement.Verdict(i); w.DryRun || v.Keep {
+			w.run.Log.Printf("%s %s: %s", verb(v, w.DryRun), shown(row), v.Reason)
 		}
-		if !v.Keep {
-			doomed = append(doomed, doomedArtifact{row: rows[i], reason: v.Reason})
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	w.run.Report(result)
 	if w.DryRun {
 		w.run.Log.Printf("dry run: %d of %d artifacts of %s would be kept", result.Retained, result.Total, name)
 		return nil
 	}
-	deleted, err := w.deleteAll(ctx, name, doomed, judged)
-	result.Retained = result.Total - int64(len(deleted))
+	err = r.deleteAll(ctx, doomed)
+	result.Retained = result.Total - r.deleted
 	w.run.Report(result)
 	if err != nil {
 		return err
 	}
 	w.run.Log.Printf("kept %d of %d artifacts of %s", result.Retained, result.Total, name)
-	return w.tell(ctx, name, result, deleted)
+	return r.tell(ctx, result)
+}
+
+// repositoryWork is what a task does about its repository.
+type repositoryWork struct {
+	*work
+	owner     metadata.Repository
+	judged    time.Time
+	judgement *retention.Judgement
+	// tags are hashes of the tags that each artifact was judged with, which are not kept themselves.
+	tags []uint64
+	// deleted is how many artifacts are gone, and told are some of them.
+	deleted int64
+	told    []event.Moved
 }
 
 func verb(v retention.Verdict, dryRun bool) string {
@@ -241,46 +258,106 @@ func tagNames(a metadata.AgedArtifact) []string {
 	return names
 }
 
-// artifacts returns what is judged of the rows, in their order.
-func (w *work) artifacts(ctx context.Context, repository metadata.Repository, rows []metadata.AgedArtifact) ([]retention.Artifact, error) {
-	var all []string
-	pulled := make(map[oci.Digest]time.Time, len(rows))
-	for _, row := range rows {
-		all = append(all, tagNames(row)...)
-		pulled[row.Digest] = row.PulledAt
+// hashOf is that of the tags of an artifact.
+func hashOf(a metadata.AgedArtifact) uint64 {
+	hash := fnv.New64a()
+	for _, tag := range a.Tags {
+		_, _ = hash.Write(append([]byte(tag.Name), 0)) // it never fails
 	}
-	protected, err := w.content.Protected(ctx, repository, all)
+	return hash.Sum64()
+}
+
+// artifacts reads what is judged, page by page.
+func (r *repositoryWork) artifacts(ctx context.Context) iter.Seq2[retention.Artifact, error] {
+	return func(yield func(retention.Artifact, error) bool) {
+		for after, full := oci.Digest(""), true; full; {
+			rows, err := r.page(ctx, after)
+			if err != nil {
+				yield(retention.Artifact{}, err)
+				return
+			}
+			var all []string
+			for _, row := range rows {
+				all = append(all, tagNames(row)...)
+			}
+			protected, err := r.content.Protected(ctx, r.owner, all)
+			if err != nil {
+				yield(retention.Artifact{}, err)
+				return
+			}
+			for _, row := range rows {
+				r.tags = append(r.tags, hashOf(row))
+				if !yield(artifactOf(row, protected, r.judged), nil) {
+					return
+				}
+				after = row.Digest
+			}
+			full = len(rows) == agedPage
+		}
+	}
+}
+
+// page returns the next artifacts of the repository.
+func (r *repositoryWork) page(ctx context.Context, after oci.Digest) ([]metadata.AgedArtifact, error) {
+	rows, err := r.store.AgedArtifacts(ctx, r.owner.ID, after, agedPage)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list artifacts of %s: %w", r.owner.Name, err)
 	}
-	artifacts := make([]retention.Artifact, len(rows))
-	for i, row := range rows {
-		a := retention.Artifact{
-			Digest: row.Digest, PushedAt: row.PushedAt, PulledAt: row.PulledAt, Children: row.Children, Subject: row.AccessoryOf, Labels: row.Labels,
+	return rows, nil
+}
+
+// each reads the artifacts at some places, which are in order, once more; of one that is gone the row has the digest only.
+func (r *repositoryWork) each(ctx context.Context, places []int, fn func(place int, row metadata.AgedArtifact) error) error {
+	for len(places) > 0 {
+		after := oci.Digest("")
+		if places[0] > 0 {
+			after = r.judgement.Digest(places[0] - 1)
 		}
-		for _, tag := range row.Tags {
-			if tag.UpdatedAt.After(a.PushedAt) {
-				a.PushedAt = tag.UpdatedAt
-			}
-			if protected[tag.Name] {
-				a.Protected = "tag " + tag.Name + " is immutable"
-			}
-			// Tools find what is attached to something by a tag that names it: such a tag is no reason to keep it without that.
-			if subject, attaches := attaching(tag.Name); !attaches {
-				a.Tags = append(a.Tags, tag.Name)
-			} else if a.Subject == "" {
-				a.Subject = subject
-			}
+		rows, err := r.page(ctx, after)
+		if err != nil {
+			return err
 		}
-		// Who pulls an index pulls one of what it lists.
-		for _, child := range row.Children {
-			if pulled[child].After(a.PulledAt) {
-				a.PulledAt = pulled[child]
+		last := len(rows) < agedPage
+		for len(places) > 0 && (last || r.judgement.Digest(places[0]) <= rows[len(rows)-1].Digest) {
+			row := metadata.AgedArtifact{Digest: r.judgement.Digest(places[0])}
+			at, here := slices.BinarySearchFunc(rows, row.Digest, func(a metadata.AgedArtifact, digest oci.Digest) int { return cmp.Compare(a.Digest, digest) })
+			if here {
+				row = rows[at]
 			}
+			if err := fn(places[0], row); err != nil {
+				return err
+			}
+			places = places[1:]
 		}
-		artifacts[i] = a
 	}
-	return artifacts, nil
+	return nil
+}
+
+// artifactOf returns what is judged of a row, as it was at the time: while one page after the other is read, a tag can move from an
+// artifact to another, and is not to count for both.
+func artifactOf(row metadata.AgedArtifact, protected map[string]bool, at time.Time) retention.Artifact {
+	a := retention.Artifact{
+		Digest: row.Digest, PushedAt: row.PushedAt, PulledAt: row.PulledAt, Children: row.Children, Subject: row.AccessoryOf, Labels: row.Labels,
+	}
+	for _, tag := range row.Tags {
+		if !tag.UpdatedAt.Before(at) {
+			a.Protected = "tag " + tag.Name + " was pushed meanwhile"
+			continue
+		}
+		if tag.UpdatedAt.After(a.PushedAt) {
+			a.PushedAt = tag.UpdatedAt
+		}
+		if protected[tag.Name] {
+			a.Protected = "tag " + tag.Name + " is immutable"
+		}
+		// Tools find what is attached to something by a tag that names it: such a tag is no reason to keep it without that.
+		if subject, attaches := attaching(tag.Name); !attaches {
+			a.Tags = append(a.Tags, tag.Name)
+		} else if a.Subject == "" {
+			a.Subject = subject
+		}
+	}
+	return a
 }
 
 // attaching returns the digest that a tag like "sha256-….sig" names.
@@ -294,65 +371,78 @@ func attaching(tag string) (oci.Digest, bool) {
 	return digest, err == nil
 }
 
-// doomedArtifact is one that nothing keeps.
-type doomedArtifact struct {
-	row    metadata.AgedArtifact
-	reason string
-}
-
-// deleteAll deletes artifacts: indexes before what they list, however deep. It returns those that are gone.
-func (w *work) deleteAll(ctx context.Context, name oci.Repository, doomed []doomedArtifact, judged time.Time) (deleted []doomedArtifact, err error) {
-	actor := event.Actor{Name: "retention policy", Credential: "job"}
+// deleteAll deletes the artifacts at some places: indexes before what they list, however deep.
+func (r *repositoryWork) deleteAll(ctx context.Context, doomed []int) error {
 	for len(doomed) > 0 {
-		var listed []doomedArtifact
-		for _, d := range doomed {
-			err := w.content.DeleteUnwanted(ctx, actor, name, d.row.Digest, tagNames(d.row), judged)
-			if ctx.Err() != nil {
-				return deleted, ctx.Err()
+		var listed []int
+		err := r.each(ctx, doomed, func(i int, row metadata.AgedArtifact) error {
+			wait, err := r.delete(ctx, i, row)
+			if wait {
+				listed = append(listed, i)
 			}
-			switch kind := fault.Of(err); {
-			case err == nil, kind == fault.NotFound:
-				w.run.Log.Printf("deleted %s: %s", shown(d.row), d.reason)
-				deleted = append(deleted, d)
-			case kind == fault.Precondition:
-				listed = append(listed, d)
-			case kind == fault.Conflict:
-				w.run.Log.Printf("keep %s: it was pushed or tagged meanwhile", shown(d.row))
-			default:
-				return deleted, fmt.Errorf("delete %s: %w", d.row.Digest, err)
-			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 		if len(listed) == len(doomed) {
-			for _, d := range listed {
-				w.run.Log.Printf("keep %s: an index lists it, or a tag of it became immutable", shown(d.row))
-			}
-			return deleted, nil
+			return r.each(ctx, listed, func(_ int, row metadata.AgedArtifact) error {
+				r.run.Log.Printf("keep %s: an index lists it, or a tag of it became immutable", shown(row))
+				return nil
+			})
 		}
 		doomed = listed
 	}
-	return deleted, nil
+	return nil
 }
 
-// tell appends the event of what came of a repository.
-func (w *work) tell(ctx context.Context, name oci.Repository, result Result, deleted []doomedArtifact) error {
-	if len(deleted) == 0 {
+// delete deletes an artifact unless it was pushed or tagged since it was judged, and reports whether it has to wait for an index.
+func (r *repositoryWork) delete(ctx context.Context, i int, row metadata.AgedArtifact) (wait bool, err error) {
+	switch {
+	case row.ManifestID == 0: // it went with another
+	case hashOf(row) != r.tags[i]:
+		err = fault.New(fault.Conflict, "its tags are others now")
+	default:
+		actor := event.Actor{Name: "retention policy", Credential: "job"}
+		err = r.content.DeleteUnwanted(ctx, actor, r.owner.Name, row.Digest, tagNames(row), r.judged)
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	switch kind := fault.Of(err); {
+	case err == nil, kind == fault.NotFound:
+		r.run.Log.Printf("deleted %s: %s", shown(row), r.judgement.Verdict(i).Reason)
+		if r.deleted++; len(r.told) < maxTold {
+			reference := oci.Reference{Digest: row.Digest}
+			if len(row.Tags) > 0 {
+				reference = oci.Reference{Tag: row.Tags[0].Name}
+			}
+			r.told = append(r.told, event.Moved{Type: "image", Name: reference.Named(r.owner.Name), Status: "deleted"})
+		}
+	case kind == fault.Precondition:
+		return true, nil
+	case kind == fault.Conflict:
+		r.run.Log.Printf("keep %s: it was pushed or tagged meanwhile", shown(row))
+	default:
+		return false, fmt.Errorf("delete %s: %w", row.Digest, err)
+	}
+	return false, nil
+}
+
+// tell appends the event of what came of the repository.
+func (r *repositoryWork) tell(ctx context.Context, result Result) error {
+	if r.deleted == 0 {
 		return nil
 	}
 	details := event.Retention{
-		PolicyID: w.row.ID, Status: "SUCCESS", Total: int(result.Total), Retained: int(result.Retained), Rules: json.RawMessage(w.row.Rules),
-	}
-	for _, d := range slices.Clone(deleted[:min(len(deleted), maxTold)]) {
-		reference := oci.Reference{Digest: d.row.Digest}
-		if len(d.row.Tags) > 0 {
-			reference = oci.Reference{Tag: d.row.Tags[0].Name}
-		}
-		details.Deleted = append(details.Deleted, event.Moved{Type: "image", Name: reference.Named(name), Status: "deleted"})
+		PolicyID: r.row.ID, Status: "SUCCESS", Total: int(result.Total), Retained: int(result.Retained), Rules: json.RawMessage(r.row.Rules),
+		Deleted: r.told,
 	}
 	encoded, err := json.Marshal(details)
 	if err != nil {
 		return fmt.Errorf("details of the event: %w", err)
 	}
-	e := event.Actor{Name: w.execution.Actor, Credential: "job"}.Event(event.RetentionEnded)
-	e.Project, e.Repository, e.Details = w.project.Name, name.String(), string(encoded)
-	return w.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendEvent(ctx, e) })
+	e := event.Actor{Name: r.execution.Actor, Credential: "job"}.Event(event.RetentionEnded)
+	e.Project, e.Repository, e.Details = r.project.Name, r.owner.Name.String(), string(encoded)
+	return r.store.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error { return tx.AppendEvent(ctx, e) })
 }
