@@ -160,6 +160,7 @@ func artifactListing(owner, numbers string) *listing[Artifact] {
 			"repository_name":     `a.repository_id IN (SELECT r.id FROM repositories r WHERE {condition})`,
 		},
 		parted: map[string]parted{"tags": {
+			exact: `SELECT m.manifest_id FROM tags` + tagged + `{condition}`,
 			// Each has its limit: PostgreSQL would choose the plan for all rows of the first, whatever limits the union.
 			keys: `SELECT * FROM (SELECT m.manifest_id FROM unnumbered_tags` + tagged + `{condition} {limit}) AS unnumbered
 				UNION ALL SELECT * FROM (SELECT m.manifest_id FROM tag_parts` + tagged + `m.name {part} AND ` + numbers + ` {limit}) AS numbered`,

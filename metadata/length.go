@@ -215,15 +215,24 @@ type parted struct {
 	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
 	// that on a column of an index of parts, {where} for those that are fixed, and {limit} for how many rows there may be.
 	keys string
+	// exact, where it is set, is such a query for whole texts: {condition} is that on the text and on the end of it.
+	exact string
 	// first, where it is set, is the query of them among the first rows of the table: {first} stands for the limit of these.
 	first string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
 	each string
 }
 
+// finds tells whether the index is for such conditions.
+func (p parted) finds(c Condition) bool {
+	return c.Comparison == Contains || p.exact != "" && c.Comparison == Equal
+}
+
 const (
 	// partLength is the least length of a part that the index finds, in characters.
 	partLength = 3
+	// endLength is how much of a whole text is looked for by its end, in characters.
+	endLength = 6
 	// maxFound is how many rows are looked up one by one. What more have is found soon on a walk in the order of the listing.
 	maxFound = FilteredTotal
 	// manyFound is how many rows the index finds before the first rows of the table are looked at: where most have the part, there are
@@ -231,15 +240,15 @@ const (
 	manyFound, firstRows = 200, 2 * maxFound
 )
 
-// find looks the first condition on a part of a text up in the index of parts. It returns the query without it where that has found all.
+// find looks the first condition on a part of a text up in the index of parts, or that on a whole text which is to be found like that. It returns the query without it where that has found all.
 func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (Query, foundByPart, error) {
 	for i, c := range q.Conditions {
 		by, indexed := l.parted[c.Field]
-		if !indexed || c.Comparison != Contains || len(c.Values) != 1 {
+		if !indexed || !by.finds(c) || len(c.Values) != 1 {
 			continue
 		}
 		text, ok := l.fields[c.Field].convert(c.Values[0])
-		if !ok || len([]rune(text.(string))) < partLength {
+		if !ok || c.Comparison == Contains && len([]rune(text.(string))) < partLength {
 			return q, foundByPart{}, nil
 		}
 		keys, err := l.keysFound(ctx, r, by, c, text.(string), where, args)
@@ -303,8 +312,19 @@ func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args
 		}
 		return query, append(slices.Clone(args), strings.ToLower(text)), nil
 	}
+	args = slices.Clone(args)
+	if c.Comparison == Equal {
+		// Most texts differ at their ends, and an index of parts has less work with a short one.
+		runes := []rune(text)
+		condition, more, err := f.condition(Condition{c.Field, Contains, []any{string(runes[max(0, len(runes)-endLength):])}}, len(args))
+		if err != nil {
+			return "", nil, err
+		}
+		whole, value, err := f.condition(c, len(args)+len(more))
+		return strings.NewReplacer("{condition}", condition+" AND "+whole, "{where}", where).Replace(by.exact), slices.Concat(args, more, value), err
+	}
 	condition, more, err := f.condition(c, len(args))
-	args = append(slices.Clone(args), append(more, strings.ToLower(text))...)
+	args = append(args, append(more, strings.ToLower(text))...)
 	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(by.keys), args, err
 }
 

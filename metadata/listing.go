@@ -247,8 +247,8 @@ func tooManyConditions() error {
 // condition returns the SQL of a condition whose parameters come after the first n.
 func (l *listing[T]) condition(f field, c Condition, n int) (string, []any, error) {
 	within := l.within[c.Field]
-	if each := l.parted[c.Field].each; each != "" && c.Comparison == Contains {
-		within = each
+	if by := l.parted[c.Field]; by.each != "" && by.finds(c) {
+		within = by.each
 	}
 	if within == "" {
 		return f.condition(c, n)

@@ -80,7 +80,7 @@ func TestListings_useIndexes(t *testing.T) {
 			},
 			[]Query{by(), by("push_time"), is("type", "IMAGE"), is("tags", "x"), is("digest", "x"), has("tags")},
 		},
-		"artifacts of a project": {func(q Query) error { _, _, err := reader.ListArtifacts(ctx, Collection{ProjectID: 1}, q); return err }, []Query{by(), by("push_time")}},
+		"artifacts of a project": {func(q Query) error { _, _, err := reader.ListArtifacts(ctx, Collection{ProjectID: 1}, q); return err }, []Query{by(), by("push_time"), is("tags", "text"), has("tags")}},
 		"accessories":            {func(q Query) error { _, _, err := reader.ListAccessories(ctx, 1, "x", q); return err }, []Query{by()}},
 		"tags":                   {func(q Query) error { _, _, err := reader.ListTags(ctx, 1, q); return err }, []Query{by(), is("name", "x")}},
 		"users":                  {func(q Query) error { _, _, err := reader.ListUsers(ctx, q); return err }, []Query{by(), by("username"), by("creation_time"), is("username", "x")}},

@@ -71,17 +71,22 @@ func (r *taggedRepository) remove(t *testing.T, from, to int) {
 // requireFound looks for parts of tags and compares the artifacts with those that have them.
 func (r *taggedRepository) requireFound(t *testing.T) {
 	t.Helper()
-	for _, text := range []string{"V1.0007", "v1.1225-BUILD", "0042-", "-build_x", "1519", "17", "x", "none", "build%", "b_ild", `"`, "0007*"} {
+	for text, comparison := range map[string]metadata.Comparison{
+		"V1.0007": metadata.Contains, "v1.1225-BUILD": metadata.Contains, "0042-": metadata.Contains, "-build_x": metadata.Contains, "1519": metadata.Contains,
+		"17": metadata.Contains, "x": metadata.Contains, "none": metadata.Contains, "build%": metadata.Contains, "b_ild": metadata.Contains, `"`: metadata.Contains,
+		"0007*": metadata.Contains, "V1.0042-build_X": metadata.Equal, "V1.1225-build_X": metadata.Equal, "V1.1519-build_X": metadata.Equal,
+		"v1.0042-build_x": metadata.Equal, "V1.0042-build": metadata.Equal, "V1": metadata.Equal,
+	} {
 		having := map[oci.Digest]bool{}
 		for tag, number := range r.tags {
-			if strings.Contains(strings.ToLower(tag), strings.ToLower(text)) {
+			if tag == text || comparison == metadata.Contains && strings.Contains(strings.ToLower(tag), strings.ToLower(text)) {
 				having[r.manifests[number]] = true
 			}
 		}
 		for _, of := range []metadata.Collection{{RepositoryID: r.repository.ID}, {ProjectID: r.project.ID}} {
 			found := map[oci.Digest]bool{}
 			rows, total, err := r.ListArtifacts(t.Context(), of, metadata.Query{Limit: 1_000, Conditions: []metadata.Condition{
-				{Field: "tags", Comparison: metadata.Contains, Values: []any{text}}, {Field: "repository_id", Comparison: metadata.Equal, Values: []any{r.repository.ID}},
+				{Field: "tags", Comparison: comparison, Values: []any{text}}, {Field: "repository_id", Comparison: metadata.Equal, Values: []any{r.repository.ID}},
 			}})
 			require.NoError(t, err, text)
 			for _, row := range rows {
