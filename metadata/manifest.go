@@ -1,10 +1,12 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/berth-registry/berth/oci"
 )
@@ -88,8 +90,8 @@ func (r Reader) References(ctx context.Context, manifestID int64) ([]oci.Manifes
 
 // PutManifest stores a manifest and its references and reports whether it is new to the repository, and how many bytes its project
 // holds more than before, which the caller adds to the usage with [Tx.AddUsage]. One that is there stays, but for its media type
-// and what follows from it, which are those of the last push. The caller has locked the repository and checked the references; it
-// returns [ErrNotFound] when there is no such repository.
+// and what follows from it, which are those of the last push. The caller has locked the repository,
+// or keeps it and has found that it has the references; it returns [ErrNotFound] when there is no such repository.
 func (t *Tx) PutManifest(ctx context.Context, m Manifest) (created bool, added int64, err error) {
 	if created, added, err = t.putManifest(ctx, m); err != nil {
 		return false, 0, fmt.Errorf("manifest %s: %w", m.Digest, err)
@@ -197,6 +199,8 @@ func encodeReferences(projectID int64, references []oci.ManifestReference) (stri
 			elements[i].Details = &oci.Descriptor{Platform: d.Platform, Annotations: d.Annotations, URLs: d.URLs}
 		}
 	}
+	// Who counts what indexes list locks it in one order.
+	slices.SortStableFunc(elements, func(a, b element) int { return cmp.Compare(a.Digest, b.Digest) })
 	list, err := json.Marshal(elements)
 	if err != nil {
 		return "", fmt.Errorf("encode references: %w", err)

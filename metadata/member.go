@@ -28,7 +28,8 @@ var (
 	deleteMemberByID = define("remove member by id", `DELETE FROM members WHERE project_id = $1 AND id = $2`)
 	memberByID       = define("member", `
 		SELECT `+memberColumns+` FROM members m WHERE m.project_id = $1 AND m.id = $2`)
-	roleCounts = define("members by role", `SELECT part, entries FROM list_counts WHERE list = 'members in role' AND owner = $1 AND entries > 0`)
+	roleCounts = define("members by role", `
+		SELECT part, CAST(SUM(entries) AS BIGINT) FROM list_counts WHERE list = 'members in role' AND owner = $1 GROUP BY part HAVING SUM(entries) > 0`)
 )
 
 // The name is that of the user or group, which triggers keep.

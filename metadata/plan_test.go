@@ -14,7 +14,7 @@ import (
 
 // planDialect is that of SQLite.
 var planDialect = Dialect{Words: map[string]string{
-	"for update": "", "for key share": "", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
+	"for update": "", "for key share": "", "skip locked": "", "folded": "0 * ", "folded counts": "", "locked": "TRUE", "kept for": "LENGTH(", "tags": ") > 0", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
 	"any id of": "IN (SELECT CAST(value AS BIGINT) FROM json_each(", "these ids": "))",
 	"contains": "MATCH ", "contains low": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
 }}
@@ -41,11 +41,11 @@ func planDatabase(t *testing.T) *sql.DB {
 // only short lists may be sorted.
 func TestStatements_useIndexes(t *testing.T) {
 	db := planDatabase(t)
-	// Sorted are the members of one project, the few keys, the projects that one user is a member of, what the indexes of a page list
+	// Sorted are the members of one project, the shards of its usage, the few keys, the projects that one user is a member of, what the indexes of a page list
 	// or a search has found, the permissions of a page of robots, the first tasks of the few lanes, and what a push links or an operator has counted again.
 	sorted := map[string]bool{
 		"members": true, "signing keys": true, "visible projects": true, "projects of catalog": true, "count blobs": true, "uncounted of project": true,
-		"repositories in view": true, "deletions of project": true, "listed manifests": true, "projects of member": true, "delete events that all have read": true,
+		"repositories in view": true, "deletions of project": true, "listed manifests": true, "add usage": true, "projects of member": true, "delete events that all have read": true,
 		"link blobs of repository": true,
 		"permissions of robots":    true, "due heads of lanes": true, "review blobs of deletions": true, "projects in view": true, "counts of projects given": true,
 	}
@@ -54,7 +54,7 @@ func TestStatements_useIndexes(t *testing.T) {
 	walked := map[string]bool{
 		"uploads in progress": true, "signing keys": true, "delete events that all have read": true, "named bytes": true, "kept for deletions": true, "count tombstones": true,
 		// Few: what waits and what runs, by partial indexes, and the queues and pools that there are.
-		"waiting tasks": true, "running tasks": true, "paused queues": true, "pools": true, "delete old pools": true,
+		"waiting tasks": true, "running tasks": true, "paused queues": true, "pools": true, "delete old pools": true, "fresh counts of lists": true,
 	}
 	// Rows that the statement has found by indexes before.
 	derived := map[string]bool{"k": true, "lanes": true, "open": true, "joined": true, "named": true, "m": true, "seen": true, "waiting": true}

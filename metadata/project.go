@@ -118,7 +118,7 @@ var projectListing = listing[Project]{
 		"project_id":    {"p.id", numberField},
 		"owner_id":      {"p.owner_id", numberField},
 		"owner":         {"o.name", textField},
-		"repo_count":    {"p.repository_count", numberField},
+		"repo_count":    {repositoryCount, numberField},
 		"public":        {"p.public", switchField},
 		"creation_time": {"p.created_at", momentField},
 		"update_time":   {"p.updated_at", momentField},
@@ -132,6 +132,8 @@ const (
 	projectVisible = `p.public OR p.id IN (` + projectsGiven + `)`
 	// projectsGiven are the projects that are in the view because of who looks.
 	projectsGiven = `SELECT project_id FROM user_roles WHERE user_id = $1 UNION SELECT id FROM projects WHERE name {any of}$2{these}`
+	// repositoryCount is the number of the repositories of the project p, with those that are not in its row yet.
+	repositoryCount = `p.repository_count + (SELECT CAST(COALESCE(SUM(c.entries), 0) AS BIGINT) FROM list_counts c WHERE c.list = 'repositories of project' AND c.owner = p.id)`
 	// publicCount is the kept count of what is public.
 	publicCount = `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE owner = 0 AND list = `
 )

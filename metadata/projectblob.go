@@ -167,7 +167,7 @@ func (t *Tx) Recount(ctx context.Context, projectID int64) (used, before int64, 
 		return 0, 0, err
 	}
 	// From here on nobody adds to the usage what the sum would also have.
-	parts, before, err := t.lockUsage(ctx, projectID)
+	parts, before, err := t.lockUsage(ctx, lockUsage, projectID)
 	if err != nil {
 		return 0, 0, err
 	}

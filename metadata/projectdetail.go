@@ -38,7 +38,7 @@ const allowlistColumns = `id, COALESCE(project_id, 0), cves, expires_at, created
 
 var (
 	projectFacts = define("facts of projects", `
-		SELECT p.id, COALESCE(u.name, ''), p.repository_count FROM projects p LEFT JOIN users u ON u.id = p.owner_id
+		SELECT p.id, COALESCE(u.name, ''), `+repositoryCount+` FROM projects p LEFT JOIN users u ON u.id = p.owner_id
 		WHERE p.id {any id of}$1{these ids}`)
 	projectMetadata = define("metadata of projects", `
 		SELECT project_id, name, value FROM project_metadata WHERE project_id {any id of}$1{these ids}`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -76,11 +77,19 @@ var (
 	updateLimit  = define("set limit", `UPDATE project_quotas SET hard_limit = $2, updated_at = $3 WHERE project_id = $1`)
 	updateWarned = define("note warning of quota", `UPDATE project_quotas SET warned = $2 WHERE project_id = $1 AND warned <> $2`)
 
+	// Any shard that has room and that nobody has locked, the one of the number $2 before others.
 	addUsageWithin = define("add usage", `
 		UPDATE project_usage SET used = used + CAST($3 AS BIGINT)
+		WHERE project_id = $1 AND shard = (
+			SELECT shard FROM project_usage WHERE project_id = $1 AND used + CAST($3 AS BIGINT) <= allotted AND allotted <> $4
+			ORDER BY (shard - CAST($2 AS INTEGER) + `+strconv.Itoa(shards)+`) % `+strconv.Itoa(shards)+` LIMIT 1 {skip locked})
+		RETURNING shard, allotted`)
+	addUsageTo = define("add usage to shard", `
+		UPDATE project_usage SET used = used + CAST($3 AS BIGINT)
 		WHERE project_id = $1 AND shard = $2 AND used + CAST($3 AS BIGINT) <= allotted AND allotted <> $4
-		RETURNING allotted`)
+		RETURNING shard, allotted`)
 	subtractUsage = define("subtract usage", `UPDATE project_usage SET used = used - CAST($3 AS BIGINT) WHERE project_id = $1 AND shard = $2`)
+	lockFreeUsage = define("lock free usage", `SELECT shard, used, allotted FROM project_usage WHERE project_id = $1 ORDER BY shard {skip locked}`)
 	lockUsage     = define("lock usage", `SELECT shard, used, allotted FROM project_usage WHERE project_id = $1 ORDER BY shard {for update}`)
 	updateUsage   = define("set usage", `
 		UPDATE project_usage SET used = v.used, allotted = v.allotted
@@ -102,6 +111,8 @@ func scanQuota(r row, q *Quota) error {
 }
 
 func scanShard(r row, s *shard) error { return r.Scan(&s.Number, &s.Used, &s.Allotted) }
+
+func scanShardTaken(r row, s *shard) error { return r.Scan(&s.Number, &s.Allotted) }
 
 // quotaListing is the listing of quotas.
 var quotaListing = listing[Quota]{
@@ -142,7 +153,7 @@ func (t *Tx) createQuota(ctx context.Context, projectID int64) error {
 // SetLimit sets how many bytes a project may hold, or [Unlimited]. A limit below what it holds refuses further content and removes
 // none. It waits for pushes to the project that have been counted and are not committed. It returns [ErrNotFound].
 func (t *Tx) SetLimit(ctx context.Context, projectID, limit int64) error {
-	parts, total, err := t.lockUsage(ctx, projectID)
+	parts, total, err := t.lockUsage(ctx, lockUsage, projectID)
 	if err != nil {
 		return err
 	}
@@ -155,34 +166,44 @@ func (t *Tx) SetLimit(ctx context.Context, projectID, limit int64) error {
 
 // AddUsage counts bytes that a project holds from now on, or no longer when they are negative, and reports whether it has a limit.
 // The error is a [*QuotaError] when they exceed the limit, unless limits are not enforced. Pushes to one project do not wait for
-// each other here but where what is left of the limit has to be shared out again.
+// each other here but where what is left of the limit depends on how the others end, and where there are more at once than shards.
 func (t *Tx) AddUsage(ctx context.Context, projectID, added int64, enforce bool) (limited bool, err error) {
 	switch {
 	case added == 0:
 		return false, nil
 	case added < 0:
 		return false, t.execOne(ctx, subtractUsage, projectID, t.shard(), -added)
+	case t.whole:
+		parts, total, err := t.lockUsage(ctx, lockUsage, projectID)
+		if err != nil {
+			return false, err
+		}
+		return t.addUsageBeyond(ctx, parts, total, projectID, added, enforce)
 	}
 	refused := int64(math.MinInt64) // no allotment
 	if enforce {
 		refused = allottedForNow
 	}
-	allotted, err := all(ctx, t.Reader, addUsageWithin, value[int64], projectID, t.shard(), added, refused)
+	taken, err := all(ctx, t.Reader, addUsageWithin, scanShardTaken, projectID, t.shard(), added, refused)
 	if err != nil {
 		return false, err
 	}
-	if len(allotted) == 1 {
-		return allotted[0] != allottedWithoutEnd, nil
+	if len(taken) == 1 {
+		t.chosen = &taken[0].Number
+		return taken[0].Allotted != allottedWithoutEnd, nil
 	}
-	return t.addUsageBeyond(ctx, projectID, added, enforce)
+	parts, total, err := t.lockUsage(ctx, lockFreeUsage, projectID)
+	if err != nil {
+		return false, err
+	}
+	if len(parts) < shards {
+		return t.addUsageAmong(ctx, parts, projectID, added, refused)
+	}
+	return t.addUsageBeyond(ctx, parts, total, projectID, added, enforce)
 }
 
-// addUsageBeyond counts what the shard has no room for.
-func (t *Tx) addUsageBeyond(ctx context.Context, projectID, added int64, enforce bool) (limited bool, err error) {
-	parts, total, err := t.lockUsage(ctx, projectID)
-	if err != nil {
-		return false, err
-	}
+// addUsageBeyond counts what no shard has room for; all of them are locked.
+func (t *Tx) addUsageBeyond(ctx context.Context, parts []shard, total, projectID, added int64, enforce bool) (limited bool, err error) {
 	limit, err := one(ctx, t.Reader, limitOfProject, value[int64], projectID)
 	if err != nil {
 		return false, err
@@ -201,7 +222,42 @@ func (t *Tx) addUsageBeyond(ctx context.Context, projectID, added int64, enforce
 	return limit != Unlimited, t.writeUsage(ctx, projectID, parts)
 }
 
-// shard is the one that this transaction changes: always the same, so that it waits for one only.
+// addUsageAmong counts in the shards of a project that it has locked, where these have room together, while others have locked the rest.
+// Who has locked all is waited for. Otherwise it has the transaction begin anew and wait: one that has locked some may wait for nobody,
+// who could be waiting for it.
+func (t *Tx) addUsageAmong(ctx context.Context, parts []shard, projectID, added, refused int64) (limited bool, err error) {
+	if len(parts) == 0 {
+		taken, err := all(ctx, t.Reader, addUsageTo, scanShardTaken, projectID, t.shard(), added, refused)
+		if err != nil || len(taken) == 1 {
+			return err == nil && taken[0].Allotted != allottedWithoutEnd, err
+		}
+		return false, t.beginAnew()
+	}
+	left := -added
+	for i, part := range parts {
+		switch {
+		case part.Allotted == allottedWithoutEnd:
+			parts[i].Used += added
+			return false, t.writeUsage(ctx, projectID, parts[i:i+1])
+		case part.Allotted == allottedForNow, part.Allotted == allottedNothing:
+			return false, t.beginAnew()
+		}
+		left += part.Allotted - part.Used
+	}
+	if left < 0 {
+		return false, t.beginAnew()
+	}
+	parts[0].Used += added
+	share(parts, left)
+	return true, t.writeUsage(ctx, projectID, parts)
+}
+
+func (t *Tx) beginAnew() error {
+	t.crowded = true
+	return errCrowded
+}
+
+// shard is the one that this transaction changes, unless others have locked it: always the same, so that it waits for one only.
 func (t *Tx) shard() int64 {
 	if t.chosen == nil {
 		chosen := rand.Int64N(shards) //nolint:gosec // need not be secret
@@ -210,12 +266,13 @@ func (t *Tx) shard() int64 {
 	return *t.chosen
 }
 
-// lockUsage returns all shards of a project and their sum. All who lock more than one do so in the same order.
-func (t *Tx) lockUsage(ctx context.Context, projectID int64) (parts []shard, total int64, err error) {
-	if parts, err = all(ctx, t.Reader, lockUsage, scanShard, projectID); err != nil {
+// lockUsage returns the shards of a project that the statement locks, and their sum. All who wait for more than one hold none before,
+// and do so in the same order.
+func (t *Tx) lockUsage(ctx context.Context, lock *statement, projectID int64) (parts []shard, total int64, err error) {
+	if parts, err = all(ctx, t.Reader, lock, scanShard, projectID); err != nil {
 		return nil, 0, err
 	}
-	if len(parts) != shards {
+	if lock == lockUsage && len(parts) != shards {
 		return nil, 0, fmt.Errorf("quota of project %d: %w", projectID, ErrNotFound)
 	}
 	for _, part := range parts {
@@ -233,20 +290,29 @@ func (t *Tx) writeUsage(ctx context.Context, projectID int64, parts []shard) err
 	return err
 }
 
-// allot shares out what is left of a limit in equal parts.
+// allot shares out what is left of a limit.
 func allot(parts []shard, total, limit int64) {
-	left := limit - total
+	switch {
+	case limit != Unlimited && total <= limit:
+		share(parts, limit-total)
+		return
+	case limit != Unlimited:
+		limit = allottedNothing
+	default:
+		limit = allottedWithoutEnd
+	}
 	for i := range parts {
-		switch {
-		case limit == Unlimited:
-			parts[i].Allotted = allottedWithoutEnd
-		case left < 0:
-			parts[i].Allotted = allottedNothing
-		default:
-			parts[i].Allotted = parts[i].Used + left/shards
-			if int64(i) < left%shards {
-				parts[i].Allotted++
-			}
+		parts[i].Allotted = limit
+	}
+}
+
+// share gives shards equal parts of what is left, besides what they have used.
+func share(parts []shard, left int64) {
+	each, more := left/int64(len(parts)), left%int64(len(parts))
+	for i := range parts {
+		parts[i].Allotted = parts[i].Used + each
+		if int64(i) < more {
+			parts[i].Allotted++
 		}
 	}
 }

@@ -154,12 +154,12 @@ var (
 
 // Few tasks need no counts.
 var keepTaskCounts = define("keep counts of tasks", `
-	INSERT INTO list_counts (list, owner, part, entries)
-	SELECT 'tasks of ' || CAST($2 AS TEXT), CAST($1 AS BIGINT), id / 1024, COUNT(*) FROM tasks
+	INSERT INTO list_counts (list, owner, part, entries, fresh)
+	SELECT 'tasks of ' || CAST($2 AS TEXT), CAST($1 AS BIGINT), id / 1024, COUNT(*), FALSE FROM tasks
 	WHERE execution_id = $1 AND kind = $2
 		AND EXISTS (SELECT 1 FROM tasks few WHERE few.execution_id = $1 AND few.kind = $2 ORDER BY few.id LIMIT 1 OFFSET 1000)
 	GROUP BY id / 1024 ORDER BY id / 1024
-	ON CONFLICT (list, owner, part) DO UPDATE SET entries = excluded.entries`)
+	ON CONFLICT (list, owner, part) WHERE NOT fresh DO UPDATE SET entries = excluded.entries`)
 
 var taskListing = &listing[Task]{
 	name: "list tasks", columns: taskColumns, from: "tasks", key: "id", order: "id", scan: scanTask,

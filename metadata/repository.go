@@ -9,17 +9,23 @@ import (
 	"github.com/berth-registry/berth/oci"
 )
 
-const repositoryColumns = `id, project_id, name, description, artifact_count, pull_count, last_pulled_at, created_at, updated_at`
+const (
+	// artifactCount is the number of the artifacts of the repository r, with those that are not in its row yet.
+	artifactCount = `r.artifact_count + (SELECT CAST(COALESCE(SUM(c.entries), 0) AS BIGINT) FROM list_counts c WHERE c.list = 'artifacts of repository' AND c.owner = r.id)`
+
+	repositoryColumns = `r.id, r.project_id, r.name, r.description, ` + artifactCount + `, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`
+)
 
 var (
-	repositoryByName    = define("repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1`)
-	lockOwnedRepository = define("lock owned repository", `SELECT project_id FROM repositories WHERE id = $1 {for update}`)
-	lockRepository      = define("lock repository", `SELECT `+repositoryColumns+` FROM repositories WHERE name = $1 {for update}`)
+	repositoryByName    = define("repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1`)
+	lockOwnedRepository = define("lock owned repository", `SELECT project_id FROM repositories r WHERE id = $1 AND {locked} {for update}`)
+	lockRepository      = define("lock repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1 AND {locked} {for update}`)
+	keepRepository      = define("keep repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1 AND {kept for}$2{tags} {for key share}`)
 
 	insertRepository = define("create repository", `
 		INSERT INTO repositories (project_id, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
 		ON CONFLICT (name) DO NOTHING
-		RETURNING `+repositoryColumns)
+		RETURNING id, project_id, name, description, artifact_count, pull_count, last_pulled_at, created_at, updated_at`)
 	deleteRepository     = define("delete repository", `DELETE FROM repositories WHERE id = $1`)
 	describeRepository   = define("describe repository", `UPDATE repositories SET description = $2, updated_at = $3 WHERE id = $1`)
 	newestManifest       = define("newest manifest", `SELECT COALESCE(MAX(id), 0) FROM manifests`)
@@ -44,10 +50,25 @@ func (r Reader) Repository(ctx context.Context, name oci.Repository) (Repository
 	return one(ctx, r, repositoryByName, scanRepository, string(name))
 }
 
-// LockRepository returns a repository, or [ErrNotFound], and makes other transactions that lock it wait until this one ends.
-// What checks references before it writes, and what removes what may be referenced, locks first.
+// LockRepository returns a repository, or [ErrNotFound], and makes other transactions that lock or keep it wait until this one ends.
+// What removes what may be referenced locks first, and so does what refers to what may come meanwhile.
 func (t *Tx) LockRepository(ctx context.Context, name oci.Repository) (Repository, error) {
 	return one(ctx, t.Reader, lockRepository, scanRepository, string(name))
+}
+
+// KeepRepository returns a repository, or [ErrNotFound], and makes other transactions that lock it wait until this one ends, and those
+// that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to a repository and refers only to what
+// it has keeps it.
+func (t *Tx) KeepRepository(ctx context.Context, name oci.Repository, tags []string) (Repository, error) {
+	turns := make([]string, len(tags))
+	for i, tag := range tags {
+		turns[i] = string(name) + ":" + tag
+	}
+	list, err := json.Marshal(turns)
+	if err != nil {
+		return Repository{}, fmt.Errorf("encode tags: %w", err)
+	}
+	return one(ctx, t.Reader, keepRepository, scanRepository, string(name), string(list))
 }
 
 // EnsureRepository returns the repository of that name and makes it first when there is none. It returns [ErrNotFound] when
@@ -130,7 +151,7 @@ func (t *Tx) UnlinkSomeBlobs(ctx context.Context, repositoryID int64, n int) ([]
 // repositoryListing is the listing of repositories for callers who filter, sort and turn pages: the newest first.
 var repositoryListing = listing[Repository]{
 	name: "list repositories", from: "repositories r", order: "r.id DESC", key: "r.id", tie: "r.id", after: "r.id < {1}", aged: []string{"creation_time"}, scan: scanRepository,
-	columns: `r.id, r.project_id, r.name, r.description, r.artifact_count, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`,
+	columns: repositoryColumns,
 	fields: map[string]field{
 		"name":           {"r.name", textField},
 		"repository_id":  {"r.id", numberField},
@@ -140,7 +161,7 @@ var repositoryListing = listing[Repository]{
 		"creation_time":  {"r.created_at", momentField},
 		"update_time":    {"r.updated_at", momentField},
 		"pull_count":     {"r.pull_count", numberField},
-		"artifact_count": {"r.artifact_count", numberField},
+		"artifact_count": {artifactCount, numberField},
 		"blob_digest":    {"b.digest", textField},
 	},
 	within: map[string]string{"blob_digest": "r.id IN (SELECT b.repository_id FROM repository_blobs b WHERE {condition})"},

@@ -28,7 +28,7 @@ var (
 	deleteRetention = define("delete retention policy", `DELETE FROM retention_policies WHERE id = $1`)
 
 	repositoriesAfter = define("repositories of project after", `
-		SELECT `+repositoryColumns+` FROM repositories WHERE project_id = $1 AND name > $2 ORDER BY name LIMIT $3`)
+		SELECT `+repositoryColumns+` FROM repositories r WHERE r.project_id = $1 AND r.name > $2 ORDER BY r.name LIMIT $3`)
 	agesOfRepository = define("ages of artifacts", `
 		SELECT a.id, m.digest, COALESCE(a.pushed_at, a.created_at), a.pulled_at, COALESCE(a.accessory_of, '')
 		FROM manifests m JOIN artifacts a ON a.id = m.id WHERE m.repository_id = $1 AND m.digest > $2 ORDER BY m.digest LIMIT $3`)

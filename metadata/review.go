@@ -46,7 +46,7 @@ var (
 	takeReviews = define("take blob reviews", `
 		DELETE FROM blob_reviews WHERE repository_id = $1 AND digest {any of}$2{these} AND +since < $3
 		RETURNING digest`)
-	lockRepositoryByID = define("lock repository by id", `SELECT name FROM repositories WHERE id = $1 {for update}`)
+	lockRepositoryByID = define("lock repository by id", `SELECT name FROM repositories r WHERE id = $1 AND {locked} {for update}`)
 	unneededLinks      = define("links that no manifest needs", `
 		SELECT l.digest, b.size FROM repository_blobs l JOIN blobs b ON b.digest = l.digest
 		WHERE l.repository_id = $1 AND l.digest {any of}$2{these} AND NOT EXISTS (

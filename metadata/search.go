@@ -11,7 +11,7 @@ type FoundRepository struct {
 	Public  bool
 }
 
-const foundColumns = `r.id, r.project_id, r.name, r.description, r.artifact_count, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at, p.name, p.public`
+const foundColumns = repositoryColumns + `, p.name, p.public`
 
 // searchListing finds repositories as the listing of them does, in the order of names.
 var searchListing = listing[FoundRepository]{

@@ -13,7 +13,7 @@ var (
 		SELECT list, CAST(SUM(entries) AS BIGINT) FROM list_counts
 		WHERE owner = 0 AND list IN ('projects', 'repositories', 'public projects', 'public repositories') GROUP BY list`)
 	countGivenProjects = define("counts of projects given", `
-		SELECT COUNT(*), CAST(COALESCE(SUM(repository_count), 0) AS BIGINT) FROM projects WHERE NOT public AND id IN (`+projectsGiven+`)`)
+		SELECT COUNT(*), CAST(COALESCE(SUM(`+repositoryCount+`), 0) AS BIGINT) FROM projects p WHERE NOT p.public AND p.id IN (`+projectsGiven+`)`)
 	usedByAll   = define("used by all projects", `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'used bytes' AND owner = 0`)
 	storedBytes = define("stored", `SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'stored bytes' AND owner = 0`)
 )

@@ -112,11 +112,26 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 	}
 	ctx, done := s.shared.observe(ctx, "transaction")
 	defer func() { done(err) }()
-	err = s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
+	if err = s.run(ctx, fn, false); errors.Is(err, errCrowded) {
+		err = s.run(ctx, fn, true)
+	}
+	return err
+}
+
+// errCrowded says that a transaction has to begin anew.
+var errCrowded = errors.New("others are using the rest of the quota")
+
+// run runs a transaction once, or again after others were in its way; whole is what the transaction has of that name.
+func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *Tx) error, whole bool) error {
+	err := s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
 		tx := &session{Executor: executor}
 		defer func() { tx.fault = sql.ErrTxDone }()
-		transaction := &Tx{Reader: Reader{shared: s.shared, executor: tx}}
-		if err := fn(ctx, transaction); err != nil {
+		transaction := &Tx{Reader: Reader{shared: s.shared, executor: tx}, whole: whole}
+		err := fn(ctx, transaction)
+		if transaction.crowded {
+			return errCrowded
+		}
+		if err != nil {
 			return err
 		}
 		if err := transaction.settle(ctx); err != nil {
@@ -136,6 +151,8 @@ type Tx struct {
 	Reader
 	// chosen is the shard of usage that the transaction changes, nil before the first.
 	chosen *int64
+	// whole has it lock all shards of usage at once, and wait for them; crowded that it has to begin anew to do so.
+	whole, crowded bool
 	// released are bytes that projects no longer hold, by their ids.
 	released map[int64]int64
 }

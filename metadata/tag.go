@@ -42,7 +42,7 @@ func (r Reader) Tags(ctx context.Context, repository oci.Repository, last string
 }
 
 // PutTag lets a tag stand for a manifest of the repository and returns the digest it stood for before, "" when the tag is new.
-// It returns [ErrNotFound] when there is no such manifest. The caller has locked the repository.
+// It returns [ErrNotFound] when there is no such manifest. The caller has locked the repository, or keeps it for the tag.
 func (t *Tx) PutTag(ctx context.Context, repositoryID int64, tag string, digest oci.Digest, now time.Time) (previous oci.Digest, err error) {
 	previous, err = one(ctx, t.Reader, taggedDigest, value[oci.Digest], repositoryID, tag)
 	if err != nil && !isNotFound(err) {

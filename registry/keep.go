@@ -18,7 +18,7 @@ func (r *Registry) KeepManifest(ctx context.Context, actor event.Actor, reposito
 	if tag != "" {
 		push.Tags = []string{tag}
 	}
-	_, err := r.push(ctx, actor, push, sparse)
+	_, err := r.push(ctx, actor, push, needNone)
 	return err
 }
 

@@ -37,20 +37,23 @@ type Pushed struct {
 // [oci.CodeNameUnknown] when the project does not exist; with [oci.CodeDenied], around a [*fault.Error] of [fault.Exceeded], when
 // it would exceed the project's quota. A missing subject is no error.
 func (r *Registry) PutManifest(ctx context.Context, actor event.Actor, push Push) (Pushed, error) {
-	check := checkReferences
+	needed := needAll
 	if push.Sparse {
-		check = checkBlobs
+		needed = needBlobs
 	}
-	return r.push(ctx, actor, push, check)
+	return r.push(ctx, actor, push, needed)
 }
 
-// referenceCheck refuses a manifest for what it refers to.
-type referenceCheck func(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error
+// need says which of the references of a manifest its repository has to have.
+type need int
 
-// sparse takes a manifest whatever it refers to.
-func sparse(context.Context, *metadata.Tx, oci.Repository, []oci.ManifestReference) error { return nil }
+const (
+	needAll need = iota
+	needBlobs
+	needNone
+)
 
-func (r *Registry) push(ctx context.Context, actor event.Actor, push Push, check referenceCheck) (Pushed, error) {
+func (r *Registry) push(ctx context.Context, actor event.Actor, push Push, needed need) (Pushed, error) {
 	algorithm := oci.SHA256
 	if push.Reference.Digest != "" {
 		algorithm = push.Reference.Digest.Algorithm()
@@ -75,7 +78,11 @@ func (r *Registry) push(ctx context.Context, actor event.Actor, push Push, check
 
 	enforce := r.enforce(ctx)
 	err = r.metadata.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		return r.putManifest(ctx, tx, actor, push.Repository, digest, manifest, tags, check, enforce)
+		owner, err := r.own(ctx, tx, push.Repository, manifest, tags, needed)
+		if err != nil {
+			return err
+		}
+		return r.putManifest(ctx, tx, actor, owner, digest, manifest, tags, needed, enforce)
 	})
 	if err != nil {
 		return Pushed{}, metadataError("store manifest "+digest.String(), r.exceeded(ctx, actor, push, err))
@@ -100,17 +107,27 @@ func (r *Registry) tellPushed() {
 	}
 }
 
-func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, repository oci.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string, check referenceCheck, enforce bool) error {
-	owner, err := tx.LockRepository(ctx, repository)
+// own returns the repository that a manifest is pushed to, which it makes when there is none. Pushes to one repository wait for each
+// other only when they move the same tag, or when one may list what another brings: neither would count the other.
+func (r *Registry) own(ctx context.Context, tx *metadata.Tx, repository oci.Repository, manifest *oci.Manifest, tags []string, needed need) (metadata.Repository, error) {
+	own := func() (metadata.Repository, error) { return tx.KeepRepository(ctx, repository, tags) }
+	if needed != needAll && slices.ContainsFunc(manifest.References, listed) {
+		own = func() (metadata.Repository, error) { return tx.LockRepository(ctx, repository) }
+	}
+	owner, err := own()
 	if errors.Is(err, metadata.ErrNotFound) {
-		if owner, err = ensureRepository(ctx, tx, repository); err == nil {
-			owner, err = tx.LockRepository(ctx, repository)
+		if _, err := ensureRepository(ctx, tx, repository); err != nil {
+			return metadata.Repository{}, err
 		}
+		owner, err = own()
 	}
-	if err != nil {
-		return err
-	}
-	if err := check(ctx, tx, repository, manifest.References); err != nil {
+	return owner, err
+}
+
+// putManifest stores a manifest in a repository that the transaction has locked or keeps.
+func (r *Registry) putManifest(ctx context.Context, tx *metadata.Tx, actor event.Actor, owner metadata.Repository, digest oci.Digest, manifest *oci.Manifest, tags []string, needed need, enforce bool) error {
+	repository := owner.Name
+	if err := checkReferences(ctx, tx, repository, manifest.References, needed); err != nil {
 		return err
 	}
 	row := metadata.Manifest{
@@ -169,19 +186,22 @@ func (r *Registry) moveTag(ctx context.Context, tx *metadata.Tx, pushed event.Ev
 	return tx.AppendEvent(ctx, moved)
 }
 
-// checkBlobs is checkReferences for an index that may lack manifests which it lists.
-func checkBlobs(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error {
-	blobs := slices.DeleteFunc(slices.Clone(references), func(r oci.ManifestReference) bool { return r.Kind == oci.ReferenceManifest })
-	return checkReferences(ctx, tx, repository, blobs)
-}
+// listed reports whether an index lists the reference.
+func listed(reference oci.ManifestReference) bool { return reference.Kind == oci.ReferenceManifest }
 
-// checkReferences refuses a manifest that refers to what the repository does not have, and names all of it.
-func checkReferences(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference) error {
+// checkReferences refuses a manifest that needs what the repository does not have, and names all of it.
+func checkReferences(ctx context.Context, tx *metadata.Tx, repository oci.Repository, references []oci.ManifestReference, needed need) error {
+	if needed == needNone {
+		return nil
+	}
+	if needed == needBlobs {
+		references = slices.DeleteFunc(slices.Clone(references), listed)
+	}
 	var blobs, manifests []oci.Digest
 	for _, reference := range references {
 		switch {
 		case reference.Foreign():
-		case reference.Kind == oci.ReferenceManifest:
+		case listed(reference):
 			manifests = append(manifests, reference.Descriptor.Digest)
 		default:
 			blobs = append(blobs, reference.Descriptor.Digest)
@@ -198,7 +218,7 @@ func checkReferences(ctx context.Context, tx *metadata.Tx, repository oci.Reposi
 	var missing []oci.Descriptor
 	for _, reference := range references {
 		d := reference.Descriptor.Digest
-		if reference.Foreign() || linked[d] && reference.Kind != oci.ReferenceManifest || present[d] && reference.Kind == oci.ReferenceManifest {
+		if reference.Foreign() || linked[d] && !listed(reference) || present[d] && listed(reference) {
 			continue
 		}
 		missing = append(missing, oci.Descriptor{MediaType: reference.Descriptor.MediaType, Digest: d, Size: reference.Descriptor.Size})

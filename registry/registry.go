@@ -48,7 +48,7 @@ type Options struct {
 	ManifestCacheBytes int64
 	BlobCacheEntries   int64
 	TagCacheEntries    int64
-	// FlushInterval is how often counted pulls are written, SweepInterval how often what expired or was deleted is removed.
+	// FlushInterval is how often counted pulls are written and counts of lists added up, SweepInterval how often what expired or was deleted is removed.
 	FlushInterval time.Duration
 	SweepInterval time.Duration
 	// TombstoneGrace is how long bytes outlive their name, for readers that were given a URL or have the name in a cache: longer than
@@ -163,6 +163,7 @@ func New(options Options) *Registry {
 	r.stop = stop
 	r.pulls.counted = make(map[pulledKey]metadata.Pulls)
 	r.pulls.loop = flush.Start(options.FlushInterval, r.log, "counted pulls", r.flushPulls)
+	r.loops.Go(func() { r.foldLoop(ctx, options.FlushInterval) })
 	r.loops.Go(func() { r.sweepLoop(ctx, options.SweepInterval) })
 	r.loops.Go(func() { r.deriveLoop(ctx) })
 	return r

@@ -162,7 +162,8 @@ func (r *Registry) restoreManifest(ctx context.Context, actor event.Actor, d met
 		if err != nil {
 			return err
 		}
-		if err := r.linkDeleted(ctx, tx, row); err != nil {
+		owner, err := r.linkDeleted(ctx, tx, row)
+		if err != nil {
 			return err
 		}
 		for _, tag := range row.Tags {
@@ -175,7 +176,7 @@ func (r *Registry) restoreManifest(ctx context.Context, actor event.Actor, d met
 				return err
 			}
 		}
-		if err := r.putManifest(ctx, tx, actor, d.Repository, d.Digest, manifest, restored.Tags, checkReferences, enforce); err != nil {
+		if err := r.putManifest(ctx, tx, actor, owner, d.Digest, manifest, restored.Tags, needAll, enforce); err != nil {
 			return err
 		}
 		if err := tx.PurgeDeletions(ctx, d.ID); err != nil {
@@ -228,29 +229,29 @@ func (r *Registry) restoreListed(ctx context.Context, actor event.Actor, d metad
 	return nil
 }
 
-// linkDeleted lets the repository, which is made anew where it is gone, have the blobs of a deleted manifest.
-func (r *Registry) linkDeleted(ctx context.Context, tx *metadata.Tx, d metadata.Deletion) error {
+// linkDeleted lets the repository, which is made anew where it is gone, have the blobs of a deleted manifest. It returns the repository,
+// locked.
+func (r *Registry) linkDeleted(ctx context.Context, tx *metadata.Tx, d metadata.Deletion) (owner metadata.Repository, err error) {
 	if _, err := ensureRepository(ctx, tx, d.Repository); err != nil {
-		return err
+		return owner, err
 	}
-	owner, err := tx.LockRepository(ctx, d.Repository)
-	if err != nil {
-		return err
+	if owner, err = tx.LockRepository(ctx, d.Repository); err != nil {
+		return owner, err
 	}
 	blobs, err := tx.DeletedBlobs(ctx, d.ID)
 	if err != nil {
-		return err
+		return owner, err
 	}
 	for _, blob := range blobs {
 		err := tx.LinkBlob(ctx, owner.ID, blob)
 		if errors.Is(err, metadata.ErrNotFound) {
-			return fault.New(fault.Precondition, "%s needs blob %s, which is gone", oci.Reference{Digest: d.Digest}.Named(d.Repository), blob)
+			return owner, fault.New(fault.Precondition, "%s needs blob %s, which is gone", oci.Reference{Digest: d.Digest}.Named(d.Repository), blob)
 		}
 		if err != nil {
-			return err
+			return owner, err
 		}
 	}
-	return nil
+	return owner, nil
 }
 
 // PurgeDeletion makes a deletion final, with what was deleted with it: nothing of it can be had back. The error is a [*fault.Error] of

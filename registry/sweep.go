@@ -45,6 +45,22 @@ func (r *Registry) sweepLoop(ctx context.Context, interval time.Duration) {
 	}
 }
 
+// foldLoop adds up the changes of counts that transactions have noted.
+func (r *Registry) foldLoop(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := r.metadata.FoldCounts(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "counts of lists are not added up yet", "error", err)
+		}
+	}
+}
+
 // Sweep removes once all uploads that have expired, all deletions that cannot be undone any more, all bytes of deleted blobs, and at most once an hour what crashes left in
 // storage. It runs by itself every sweep interval.
 func (r *Registry) Sweep(ctx context.Context) error {

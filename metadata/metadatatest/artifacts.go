@@ -85,10 +85,11 @@ func (f fixture) recount(t *testing.T) {
 		"tags": `SELECT COUNT(*) FROM artifacts a WHERE a.tag_count <> (SELECT COUNT(*) FROM tags t WHERE t.manifest_id = a.id)`,
 		"indexes": `SELECT COUNT(*) FROM artifacts a JOIN manifests m ON m.id = a.id WHERE a.index_count <> (
 			SELECT COUNT(*) FROM manifest_references r WHERE r.repository_id = m.repository_id AND r.digest = m.digest AND r.kind = 'manifest')`,
-		"artifacts": `SELECT COUNT(*) FROM repositories r WHERE r.artifact_count <> (
+		"artifacts": `SELECT COUNT(*) FROM repositories r WHERE r.artifact_count + (SELECT COALESCE(SUM(c.entries), 0) FROM list_counts c WHERE c.list = 'artifacts of repository' AND c.owner = r.id) <> (
 			SELECT COUNT(*) FROM artifacts a WHERE a.repository_id = r.id AND a.accessory_of IS NULL AND (a.tag_count > 0 OR a.index_count = 0))`,
-		"repositories": `SELECT COUNT(*) FROM projects p WHERE p.repository_count <> (SELECT COUNT(*) FROM repositories r WHERE r.project_id = p.id)`,
-		"manifests":    `SELECT COUNT(*) FROM manifests m WHERE NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.id = m.id)`,
+		"repositories": `SELECT COUNT(*) FROM projects p WHERE p.repository_count + (
+			SELECT COALESCE(SUM(c.entries), 0) FROM list_counts c WHERE c.list = 'repositories of project' AND c.owner = p.id) <> (SELECT COUNT(*) FROM repositories r WHERE r.project_id = p.id)`,
+		"manifests": `SELECT COUNT(*) FROM manifests m WHERE NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.id = m.id)`,
 	} {
 		var wrong int
 		require.NoError(t, f.database.DB.QueryRowContext(t.Context(), text).Scan(&wrong))

@@ -96,9 +96,9 @@ func benchmarkPush(b *testing.B, f fixture, writers int) {
 	// GOMAXPROCS goroutines times the factor.
 	b.SetParallelism(max(1, writers/runtime.GOMAXPROCS(0)))
 	push := func() error {
-		m := newManifest(f.repository, blobs...)
+		m, tag := newManifest(f.repository, blobs...), fmt.Sprintf("t%d", pushed.Add(1)%1000)
 		return f.Tx(b.Context(), func(ctx context.Context, tx *metadata.Tx) error {
-			if _, err := tx.LockRepository(ctx, f.repository.Name); err != nil {
+			if _, err := tx.KeepRepository(ctx, f.repository.Name, []string{tag}); err != nil {
 				return err
 			}
 			_, added, err := tx.PutManifest(ctx, m)
@@ -108,7 +108,7 @@ func benchmarkPush(b *testing.B, f fixture, writers int) {
 			if _, err := tx.AddUsage(ctx, f.project.ID, added, true); err != nil {
 				return err
 			}
-			if _, err := tx.PutTag(ctx, f.repository.ID, fmt.Sprintf("t%d", pushed.Add(1)%1000), m.Digest, time.Now()); err != nil {
+			if _, err := tx.PutTag(ctx, f.repository.ID, tag, m.Digest, time.Now()); err != nil {
 				return err
 			}
 			return tx.AppendEvent(ctx, event.Event{Kind: event.ManifestPushed, Repository: "library/app", Digest: string(m.Digest)})

@@ -20,7 +20,7 @@ import (
 func (f fixture) push(ctx context.Context, repository metadata.Repository, m metadata.Manifest, enforce bool) error {
 	m.RepositoryID = repository.ID
 	return f.Tx(ctx, func(ctx context.Context, tx *metadata.Tx) error {
-		if _, err := tx.LockRepository(ctx, repository.Name); err != nil {
+		if _, err := tx.KeepRepository(ctx, repository.Name, nil); err != nil {
 			return err
 		}
 		_, added, err := tx.PutManifest(ctx, m)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -228,4 +229,58 @@ func testRaceUsers(t *testing.T, f fixture) {
 	require.True(t, user.SystemAdmin)
 	require.Equal(t, "a@example.org", user.Email)
 	require.Equal(t, "Alice", user.RealName)
+}
+
+// testRaceListCounts pushes to one repository and deletes from it while counts are added up: they are right whenever somebody looks.
+func testRaceListCounts(t *testing.T, f fixture) {
+	const pushers, each = 8, 15
+	blob := f.putBlob(t, f.repository)
+	ctx, done := context.WithCancel(t.Context())
+	var others, group errgroup.Group
+	others.Go(func() error {
+		for ctx.Err() == nil {
+			if err := f.FoldCounts(t.Context()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	others.Go(func() error {
+		for ctx.Err() == nil {
+			var there, listed, shown int64
+			if err := f.database.DB.QueryRowContext(t.Context(), fmt.Sprintf(`
+				SELECT (SELECT COUNT(*) FROM artifacts WHERE listed AND repository_id = r.id),
+					(SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'artifacts' AND owner = r.id),
+					r.artifact_count + (SELECT CAST(COALESCE(SUM(entries), 0) AS BIGINT) FROM list_counts WHERE list = 'artifacts of repository' AND owner = r.id)
+				FROM repositories r WHERE id = %d`, f.repository.ID)).Scan(&there, &listed, &shown); err != nil {
+				return err
+			}
+			if there != listed || there != shown {
+				return fmt.Errorf("%d artifacts, of which %d are listed and %d shown", there, listed, shown)
+			}
+		}
+		return nil
+	})
+	for range pushers {
+		group.Go(func() error {
+			var mine []oci.Digest
+			for range each {
+				m := newManifest(f.repository, blob)
+				if err := f.push(t.Context(), f.repository, m, true); err != nil {
+					return err
+				}
+				if mine = append(mine, m.Digest); rand.IntN(3) == 0 {
+					if err := f.drop(t.Context(), f.repository, mine[0]); err != nil {
+						return err
+					}
+					mine = mine[1:]
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	done()
+	require.NoError(t, others.Wait())
+	f.recountLists(t)
 }

@@ -108,6 +108,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceAudit", testRaceAudit},
 		{"RaceQuota", testRaceQuota},
 		{"RaceCount", testRaceCount},
+		{"RaceListCounts", testRaceListCounts},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })

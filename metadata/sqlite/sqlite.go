@@ -27,6 +27,12 @@ var dialect = metadata.Dialect{
 	Words: map[string]string{
 		"for update":    "",
 		"for key share": "",
+		"skip locked":   "",
+		"folded":        "0 * ",
+		"folded counts": "",
+		"locked":        "TRUE",
+		"kept for":      "LENGTH(",
+		"tags":          ") > 0",
 		"elements":      "json_each",
 		"texts":         "json_each",
 		"any of":        "IN (SELECT value FROM json_each(",
