@@ -25,27 +25,29 @@ import (
 // open.
 func TestReload_transfersGoOn(t *testing.T) {
 	const gib = 1 << 30
+	of := func(seed uint64, size int64) pushing {
+		digest, _, err := harness.DigestOf(harness.Content(seed, size))
+		require.NoError(t, err)
+		return pushing{seed, size, digest}
+	}
+	old, same, changed, elsewhere := of(20, gib), of(21, gib), of(22, gib), of(23, gib/4)
 	onEachStack(t, func(t *testing.T, stack *harness.Stack) {
 		gateway := harness.Start(t, stack)
-		old, _, err := harness.DigestOf(harness.Content(20, gib))
-		require.NoError(t, err)
-		require.NoError(t, gateway.Admin().PushBlob(t.Context(), "library/reload", old, gib, harness.Content(20, gib)))
+		require.NoError(t, gateway.Admin().PushBlob(t.Context(), "library/reload", old.digest, old.size, old.content()))
 
+		// What each pushes the next one pulls, and so shows that it was stored whole.
 		t.Run("same storage", func(t *testing.T) {
 			gateway.Write(stack.Block + "\ntoken_lifetime 11m")
-			digest := duringTransfers(t, gateway, 21, old, gib, (*harness.Client).PushBlob)
-			requireBlob(t, gateway, digest, gib)
+			duringTransfers(t, gateway, same, old, (*harness.Client).PushBlob)
 		})
 		t.Run("other settings", func(t *testing.T) {
 			gateway.Write(stack.OtherSettings())
-			digest := duringTransfers(t, gateway, 22, old, gib, (*harness.Client).PushBlob)
-			requireBlob(t, gateway, digest, gib)
+			duringTransfers(t, gateway, changed, same, (*harness.Client).PushBlob)
 		})
 		t.Run("other storage", func(t *testing.T) {
 			gateway.Write(stack.OtherStorage())
-			const size = 256 << 20
 			// One request carries the bytes: what is begun in one storage is not continued in another.
-			digest := duringTransfers(t, gateway, 23, old, size, (*harness.Client).PushBlobAtOnce)
+			duringTransfers(t, gateway, elsewhere, changed, (*harness.Client).PushBlobAtOnce)
 			if stack.S3 == nil {
 				require.Eventually(t, func() bool { return len(gateway.OpenFiles(filepath.Join(stack.Directory, "storage"))) == 0 },
 					30*time.Second, 100*time.Millisecond, "files of the old storage stay open")
@@ -57,8 +59,10 @@ func TestReload_transfersGoOn(t *testing.T) {
 			// What was pushed through the old one is in the old one.
 			gateway.Write(stack.Block)
 			require.NoError(t, gateway.Reload())
-			requireBlob(t, gateway, digest, size)
-			requireBlob(t, gateway, old, gib)
+			got, length, err := gateway.Admin().PullBlob(t.Context(), "library/reload", elsewhere.digest)
+			require.NoError(t, err)
+			require.Equal(t, elsewhere.digest, got)
+			require.Equal(t, elsewhere.size, length)
 		})
 		t.Run("tasks", func(t *testing.T) {
 			gateway.Write(stack.Block + "\ntoken_lifetime 12m")
@@ -135,30 +139,37 @@ func duringTasks(t *testing.T, gateway *harness.Gateway) {
 	}
 }
 
+// pushing is a blob to be pushed.
+type pushing struct {
+	seed   uint64
+	size   int64
+	digest string
+}
+
+func (p pushing) content() io.Reader { return harness.Content(p.seed, p.size) }
+
 type push func(c *harness.Client, ctx context.Context, repository, digest string, size int64, content io.Reader) error
 
-// duringTransfers reloads while a push of new content and a pull of an old blob are half way, lets them finish, and returns the
-// digest of what was pushed.
-func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old string, size int64, send push) string {
+// duringTransfers reloads while a push of a blob and a pull of an old one are half way, and lets them finish.
+func duringTransfers(t *testing.T, gateway *harness.Gateway, blob, old pushing, send push) {
 	t.Helper()
-	digest, _, err := harness.DigestOf(harness.Content(seed, size))
-	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
 	reloaded := make(chan struct{})
-	pushed := &gate{Reader: harness.Content(seed, size), left: size / 2, open: reloaded, reached: make(chan struct{})}
+	pushed := &gate{Reader: blob.content(), left: blob.size / 2, open: reloaded, reached: make(chan struct{})}
 	var transfers sync.WaitGroup
 	var pushErr error
 	transfers.Go(func() {
-		pushErr = send(gateway.Admin(), ctx, "library/reload", digest, size, pushed)
+		pushErr = send(gateway.Admin(), ctx, "library/reload", blob.digest, blob.size, pushed)
 		pushed.arrive()
 	})
 
-	response, err := gateway.Admin().Do(ctx, http.MethodGet, "/v2/library/reload/blobs/"+old, nil, nil, http.StatusOK)
+	response, err := gateway.Admin().Do(ctx, http.MethodGet, "/v2/library/reload/blobs/"+old.digest, nil, nil, http.StatusOK)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
-	pull := &gate{Reader: response.Body, left: response.ContentLength / 2, open: reloaded, reached: make(chan struct{})}
+	require.Equal(t, old.size, response.ContentLength)
+	pull := &gate{Reader: response.Body, left: old.size / 2, open: reloaded, reached: make(chan struct{})}
 	var pulled string
 	var pullErr error
 	transfers.Go(func() {
@@ -174,8 +185,7 @@ func duringTransfers(t *testing.T, gateway *harness.Gateway, seed uint64, old st
 	require.NoError(t, err)
 	require.NoError(t, pushErr)
 	require.NoError(t, pullErr)
-	require.Equal(t, old, pulled)
-	return digest
+	require.Equal(t, old.digest, pulled)
 }
 
 // gate is a reader that stops after some bytes until it is opened.
@@ -198,14 +208,6 @@ func (g *gate) Read(into []byte) (int, error) {
 	n, err := g.Reader.Read(into)
 	g.left -= int64(n)
 	return n, err
-}
-
-func requireBlob(t *testing.T, gateway *harness.Gateway, digest string, size int64) {
-	t.Helper()
-	got, length, err := gateway.Admin().PullBlob(t.Context(), "library/reload", digest)
-	require.NoError(t, err)
-	require.Equal(t, digest, got)
-	require.Equal(t, size, length)
 }
 
 // TestReload_wrongConfigurationChangesNothing: the old configuration goes on, and the message names the line.
