@@ -156,6 +156,7 @@ func TestJobs_workerThatDiesEachTimeIsGivenUp(t *testing.T) {
 
 // TestJobs_heartbeatKeepsLongTask has a task that takes longer than leases, which nobody may take over.
 func TestJobs_heartbeatKeepsLongTask(t *testing.T) {
+	t.Parallel() // it waits for time to pass
 	eachEngine(t, func(t *testing.T, store *metadata.Store) {
 		var began atomic.Int64
 		release := make(chan struct{})
@@ -357,6 +358,7 @@ func TestLog_isCapped(t *testing.T) {
 }
 
 func TestSchedule_firesOnceOverTwoGateways(t *testing.T) {
+	t.Parallel() // it waits for time to pass
 	eachEngine(t, func(t *testing.T, store *metadata.Store) {
 		kind := jobs.Kind{Name: "WORK", Run: func(context.Context, *jobs.Run) error { return nil }}
 		here, _ := start(t, store, kind)

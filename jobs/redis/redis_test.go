@@ -79,6 +79,7 @@ func requireHeard(t *testing.T, q *redis.Queue, heard <-chan int64) {
 }
 
 func TestQueue_plain(t *testing.T) {
+	t.Parallel() // it waits for what is due later
 	server := redistest.Start(t)
 	requireRoundTrip(t, redis.Options{URL: "redis://" + server.Address})
 	requireRoundTrip(t, redis.Options{URL: "redis://" + server.Address + "/5", Prefix: "other"})
@@ -86,6 +87,7 @@ func TestQueue_plain(t *testing.T) {
 }
 
 func TestQueue_password(t *testing.T) {
+	t.Parallel() // it waits for what is due later
 	server := redistest.Start(t, "--requirepass", "p@ss:word")
 	requireRoundTrip(t, redis.Options{URL: "redis://:p%40ss%3Aword@" + server.Address})
 	requireRoundTrip(t, redis.Options{URL: "redis://default:p%40ss%3Aword@" + server.Address + "/0"})
@@ -97,6 +99,7 @@ func TestQueue_password(t *testing.T) {
 }
 
 func TestQueue_ownAuthority(t *testing.T) {
+	t.Parallel() // it waits for what is due later
 	directory := t.TempDir()
 	certificate, key := selfSigned(t, directory)
 	server := redistest.Start(t, "--tls-port", "", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
@@ -126,6 +129,7 @@ func selfSigned(t *testing.T, directory string) (certificate, key string) {
 
 // TestQueue_sentinel kills the master, and what is announced after it is heard from the replica that became one.
 func TestQueue_sentinel(t *testing.T) {
+	t.Parallel() // it waits for the sentinel
 	const password = "hush"
 	master := redistest.Start(t, "--requirepass", password, "--masterauth", password)
 	host, port, err := net.SplitHostPort(master.Address)
@@ -151,6 +155,7 @@ func TestQueue_sentinel(t *testing.T) {
 }
 
 func TestQueue_cluster(t *testing.T) {
+	t.Parallel() // it waits for what is due later
 	addresses := redistest.StartCluster(t)
 	requireRoundTrip(t, redis.Options{URL: "redis+cluster://" + strings.Join(addresses, ",")})
 }
