@@ -21,7 +21,6 @@ import (
 	"github.com/berth-registry/berth/distribution"
 	"github.com/berth-registry/berth/event"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
@@ -122,10 +121,7 @@ func TestCollection_racesWithPushes(t *testing.T) {
 
 func newRace(t *testing.T) *race {
 	t.Helper()
-	store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
+	store := postgrestest.Open(t)
 	require.NoError(t, store.Tx(t.Context(), func(ctx context.Context, tx *metadata.Tx) error {
 		_, err := tx.CreateProject(ctx, metadata.Project{Name: "library"})
 		return err

@@ -3,7 +3,6 @@ package distribution_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/oci"
@@ -67,19 +65,10 @@ func TestImmutableTag_neitherMovesNorGoes(t *testing.T) {
 	s.want(201, s.putManifest("library/app", "v1", next)) // at once
 }
 
-func openPostgres(t *testing.T) *metadata.Store {
-	t.Helper()
-	store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
-	return store
-}
-
 func TestImmutableTag_oneOfRacingPushesWins(t *testing.T) {
 	for engine, open := range map[string]func(t *testing.T) *metadata.Store{
 		"sqlite":   func(t *testing.T) *metadata.Store { return sqlitetest.Open(t) },
-		"postgres": openPostgres,
+		"postgres": func(t *testing.T) *metadata.Store { return postgrestest.Open(t) },
 	} {
 		t.Run(engine, func(t *testing.T) {
 			s := newServerOver(t, nil, nil, open(t))

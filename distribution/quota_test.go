@@ -30,11 +30,10 @@ import (
 // newServerOnPostgres also returns a way to the database past the registry.
 func newServerOnPostgres(t *testing.T) (*server, *sql.DB) {
 	t.Helper()
-	url := postgrestest.Start(t)
+	url := postgrestest.Migrated(t)
 	store, err := postgres.Open(postgres.Options{URL: url}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -19,7 +19,6 @@ import (
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 )
@@ -32,11 +31,7 @@ var quiet = slog.New(slog.DiscardHandler)
 func eachEngine(t *testing.T, test func(t *testing.T, store *metadata.Store)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, sqlitetest.Open(t)) })
 	t.Run("postgres", func(t *testing.T) {
-		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, quiet)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, store.Close()) })
-		require.NoError(t, store.Migrate(t.Context()))
-		test(t, store)
+		test(t, postgrestest.Open(t))
 	})
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/oci"
 	"github.com/berth-registry/berth/registry"
@@ -137,11 +136,7 @@ func TestCollectGarbage_stopsAndGoesOn(t *testing.T) {
 func TestCollectGarbage_whilePushing(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { collectWhilePushing(newHouse(t)) })
 	t.Run("postgres", func(t *testing.T) {
-		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, slog.New(slog.DiscardHandler))
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, store.Close()) })
-		require.NoError(t, store.Migrate(t.Context()))
-		collectWhilePushing(newHouseOn(t, store))
+		collectWhilePushing(newHouseOn(t, postgrestest.Open(t)))
 	})
 }
 

@@ -89,11 +89,10 @@ func TestCollecting_killed(t *testing.T) {
 }
 
 func killCollectors(t *testing.T, move func(*house), kills ...kill) {
-	url := postgrestest.Start(t)
+	url := postgrestest.Migrated(t)
 	store, err := postgres.Open(postgres.Options{URL: url}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	h := newHouseOn(t, store)
 	move(h)
 	r := h.gateway()

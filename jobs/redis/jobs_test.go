@@ -252,11 +252,10 @@ func gateway() {
 func TestJobs_gatewayKilled(t *testing.T) {
 	for queue, tasks := range map[string]int{"embedded": 200, "redis": 1000} {
 		t.Run(queue, func(t *testing.T) {
-			url, redisURL := postgrestest.Start(t), ""
+			url, redisURL := postgrestest.Migrated(t), ""
 			store, err := postgres.Open(postgres.Options{URL: url}, quiet)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
-			require.NoError(t, store.Migrate(t.Context()))
 			options := jobs.Options{Store: store, Poll: 50 * time.Millisecond}
 			if queue == "redis" {
 				redisURL = "redis://" + redistest.Start(t).Address

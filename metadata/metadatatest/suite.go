@@ -16,7 +16,7 @@ import (
 	"github.com/berth-registry/berth/oci"
 )
 
-// Database is one empty database.
+// Database is one database, empty but for a schema that it may have.
 type Database struct {
 	// Open opens it; on SQLite one store at a time.
 	Open func(logger *slog.Logger) (*metadata.Store, error)
@@ -27,7 +27,7 @@ type Database struct {
 // Engine makes databases, which end with their test.
 type Engine func(t testing.TB) Database
 
-// Run runs the suite.
+// Run runs the suite, but for [RunMigrations].
 func Run(t *testing.T, engine Engine) {
 	for _, test := range []struct {
 		name string
@@ -113,6 +113,10 @@ func Run(t *testing.T, engine Engine) {
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
 	}
+}
+
+// RunMigrations runs the part of the suite that needs databases without a schema.
+func RunMigrations(t *testing.T, engine Engine) {
 	t.Run("MigrateTwice", func(t *testing.T) { testMigrateTwice(t, engine(t)) })
 	t.Run("MigrateNewer", func(t *testing.T) { testMigrateNewer(t, engine(t)) })
 }

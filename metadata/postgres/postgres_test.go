@@ -13,8 +13,9 @@ import (
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 )
 
-func newDatabase(t testing.TB) metadatatest.Database {
-	url := postgrestest.Start(t)
+func newDatabase(t testing.TB) metadatatest.Database { return databaseAt(t, postgrestest.Migrated(t)) }
+
+func databaseAt(t testing.TB, url string) metadatatest.Database {
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -26,6 +27,9 @@ func newDatabase(t testing.TB) metadatatest.Database {
 	}
 }
 
-func TestSuite(t *testing.T) { metadatatest.Run(t, newDatabase) }
+func TestSuite(t *testing.T) {
+	metadatatest.Run(t, newDatabase)
+	metadatatest.RunMigrations(t, func(t testing.TB) metadatatest.Database { return databaseAt(t, postgrestest.Start(t)) })
+}
 
 func BenchmarkStore(b *testing.B) { metadatatest.Benchmark(b, newDatabase) }

@@ -27,6 +27,9 @@ func newDatabase(t testing.TB) metadatatest.Database {
 	}
 }
 
-func TestSuite(t *testing.T) { metadatatest.Run(t, newDatabase) }
+func TestSuite(t *testing.T) {
+	metadatatest.Run(t, newDatabase)
+	metadatatest.RunMigrations(t, newDatabase)
+}
 
 func BenchmarkStore(b *testing.B) { metadatatest.Benchmark(b, newDatabase) }

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,6 @@ import (
 	"github.com/berth-registry/berth/event/follow"
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/notify/audit"
@@ -56,11 +56,7 @@ type fixture struct {
 func eachEngine(t *testing.T, test func(t *testing.T, f fixture)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, newFixture(t, newStore(t))) })
 	t.Run("postgres", func(t *testing.T) {
-		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, quiet)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, store.Close()) })
-		require.NoError(t, store.Migrate(t.Context()))
-		test(t, newFixture(t, store))
+		test(t, newFixture(t, postgrestest.Open(t)))
 	})
 }
 
@@ -200,12 +196,13 @@ func TestLog_switches(t *testing.T) {
 	require.NoError(t, update(map[*setting.Key]any{setting.AuditLogForwardEndpoint: remote, setting.SkipAuditLogDatabase: true}))
 	require.Equal(t, fault.Invalid, fault.Of(update(map[*setting.Key]any{setting.AuditLogForwardEndpoint: ""})), "then nothing would be kept")
 	f.append(t, admin.Event(event.ProjectDeleted))
+	ofProject := func(e metadata.AuditEntry) bool { return e.ResourceType == "project" }
 	require.Eventually(t, func() bool {
 		f.sent.mu.Lock()
 		defer f.sent.mu.Unlock()
-		return len(f.sent.entries) == 2
+		return slices.ContainsFunc(f.sent.entries, ofProject)
 	}, time.Minute, time.Millisecond)
-	require.Len(t, f.entries(t), 2)
+	require.False(t, slices.ContainsFunc(f.entries(t), ofProject)) // that of the change itself may have been written as before it
 }
 
 func TestTypes_everyKindOfEventHasOne(t *testing.T) {

@@ -25,7 +25,6 @@ import (
 	"github.com/berth-registry/berth/fault"
 	"github.com/berth-registry/berth/jobs"
 	"github.com/berth-registry/berth/metadata"
-	"github.com/berth-registry/berth/metadata/postgres"
 	"github.com/berth-registry/berth/metadata/postgres/postgrestest"
 	"github.com/berth-registry/berth/metadata/sqlite/sqlitetest"
 	"github.com/berth-registry/berth/notify/webhook"
@@ -53,11 +52,7 @@ type registry struct {
 func eachEngine(t *testing.T, adjust func(*webhook.SenderOptions), test func(t *testing.T, r *registry)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, start(t, sqlitetest.Open(t), adjust)) })
 	t.Run("postgres", func(t *testing.T) {
-		store, err := postgres.Open(postgres.Options{URL: postgrestest.Start(t)}, quiet)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, store.Close()) })
-		require.NoError(t, store.Migrate(t.Context()))
-		test(t, start(t, store, adjust))
+		test(t, start(t, postgrestest.Open(t), adjust))
 	})
 }
 

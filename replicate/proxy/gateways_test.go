@@ -33,9 +33,8 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, url: postgrestest.Start(t), bucket: s3server.StartVersityGW(t)}
+	c := &cluster{t: t, url: postgrestest.Migrated(t), bucket: s3server.StartVersityGW(t)}
 	store := c.open()
-	require.NoError(t, store.Migrate(t.Context()))
 	makeProjects(t, store)
 	return c
 }

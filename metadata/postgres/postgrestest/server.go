@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -22,6 +23,9 @@ import (
 
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
+
+	"github.com/berth-registry/berth/metadata"
+	"github.com/berth-registry/berth/metadata/postgres"
 )
 
 // databases counts the databases of the server, for their names.
@@ -46,6 +50,46 @@ var shared = sync.OnceValues(func() (*instance, error) { return start(os.Getpid(
 // fails the test.
 func Start(t testing.TB) string {
 	t.Helper()
+	return create(t, "")
+}
+
+// Migrated is Start with a database that has the newest schema, which is copied: migrating takes far longer.
+func Migrated(t testing.TB) string {
+	t.Helper()
+	from, err := template()
+	require.NoError(t, err, "make a migrated database")
+	return create(t, " TEMPLATE "+from)
+}
+
+// Open returns a store over a database of its own, as of Migrated. It is closed when the test ends.
+func Open(t testing.TB) *metadata.Store {
+	t.Helper()
+	store, err := postgres.Open(postgres.Options{URL: Migrated(t)}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
+}
+
+// template is the name of a database that was migrated, and to which nobody connects any more.
+var template = sync.OnceValues(func() (name string, err error) {
+	server, err := shared()
+	if err != nil {
+		return "", err
+	}
+	name = "migrated"
+	if err := execute(server.address, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	store, err := postgres.Open(postgres.Options{URL: server.url(name)}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	return name, errors.Join(store.Migrate(context.Background()), store.Close())
+})
+
+// create makes a database, and returns its URL.
+func create(t testing.TB, options string) string {
+	t.Helper()
 	server, err := shared()
 	require.NoError(t, err, "start PostgreSQL")
 	databases.Lock()
@@ -53,21 +97,29 @@ func Start(t testing.TB) string {
 	name := fmt.Sprintf("test%d", databases.count)
 	databases.Unlock()
 
-	command(t, server.address, "CREATE DATABASE "+name)
-	t.Cleanup(func() { command(t, server.address, "DROP DATABASE "+name+" WITH (FORCE)") })
-	database := *server.address
-	database.Path = "/" + name
-	return database.String()
+	require.NoError(t, execute(server.address, "CREATE DATABASE "+name+options))
+	t.Cleanup(func() { require.NoError(t, execute(server.address, "DROP DATABASE "+name+" WITH (FORCE)")) })
+	return server.url(name)
 }
 
-// command runs a statement on the server's own database.
-func command(t testing.TB, server *url.URL, text string) {
-	t.Helper()
+// url is that of a database of the server.
+func (i *instance) url(database string) string {
+	address := *i.address
+	address.Path = "/" + database
+	return address.String()
+}
+
+// execute runs a statement on the server's own database.
+func execute(server *url.URL, text string) error {
 	db, err := sql.Open("pgx", server.String())
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer db.Close()
-	_, err = db.ExecContext(context.Background(), text)
-	require.NoError(t, err, text)
+	if _, err := db.ExecContext(context.Background(), text); err != nil {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	return nil
 }
 
 // The shell keeps the server for as long as its standard input is open: the kernel closes it when the test binary ends, also
