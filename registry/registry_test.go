@@ -113,7 +113,10 @@ func (h *house) gateway() *registry.Registry {
 func (h *house) files() int {
 	h.t.Helper()
 	n := 0
-	require.NoError(h.t, filepath.WalkDir(h.bytes, func(_ string, entry fs.DirEntry, err error) error {
+	require.NoError(h.t, filepath.WalkDir(h.bytes, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != h.bytes {
+			return nil // it has gone meanwhile
+		}
 		if err == nil && entry.Type().IsRegular() {
 			n++
 		}
