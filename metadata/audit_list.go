@@ -296,6 +296,14 @@ func (p *auditPlan) text(columns string, n, skip int64) (string, []any) {
 		}
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (SELECT id FROM (" + crossed.String() + ") AS crossed WHERE " +
 			ids + order + " LIMIT " + parameter(depth) + ")"}
+	case skip > 0 && len(p.rest) == 0 && len(p.values) <= 1 && (p.second == "" || len(p.seconds) == 1): // what is passed over is not read
+		var where string
+		if len(p.values) == 1 {
+			where = p.column + " = " + parameter(p.values[0]) + p.both(parameter)[0] + " AND "
+		}
+		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE id IN (SELECT id FROM (SELECT id FROM audit_entries WHERE " + where + ids +
+			order + " LIMIT " + parameter(n) + " OFFSET " + parameter(skip) + ") AS chosen)"}
+		skip = 0
 	case len(p.values) == 0:
 		branches = []string{"SELECT " + auditColumns + " FROM audit_entries WHERE " + ids + order + " LIMIT " + parameter(depth)}
 	default:
