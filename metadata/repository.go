@@ -14,13 +14,15 @@ const (
 	artifactCount = `r.artifact_count + (SELECT CAST(COALESCE(SUM(c.entries), 0) AS BIGINT) FROM list_counts c WHERE c.list = 'artifacts of repository' AND c.owner = r.id)`
 
 	repositoryColumns = `r.id, r.project_id, r.name, r.description, ` + artifactCount + `, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`
+	// uncountedColumns are those of who will write to the repository: no push adds up the counts that others have added.
+	uncountedColumns = `r.id, r.project_id, r.name, r.description, 0, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`
 )
 
 var (
 	repositoryByName    = define("repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1`)
 	lockOwnedRepository = define("lock owned repository", `SELECT project_id FROM repositories r WHERE id = $1 AND {locked} {for update}`)
-	lockRepository      = define("lock repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1 AND {locked} {for update}`)
-	keepRepository      = define("keep repository", `SELECT `+repositoryColumns+` FROM repositories r WHERE r.name = $1 AND {kept for}$2{tags} {for key share}`)
+	lockRepository      = define("lock repository", `SELECT `+uncountedColumns+` FROM repositories r WHERE r.name = $1 AND {locked} {for update}`)
+	keepRepository      = define("keep repository", `SELECT `+uncountedColumns+` FROM repositories r WHERE r.name = $1 AND {kept for}$2{tags} {for key share}`)
 
 	insertRepository = define("create repository", `
 		INSERT INTO repositories (project_id, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
@@ -50,15 +52,16 @@ func (r Reader) Repository(ctx context.Context, name oci.Repository) (Repository
 	return one(ctx, r, repositoryByName, scanRepository, string(name))
 }
 
-// LockRepository returns a repository, or [ErrNotFound], and makes other transactions that lock or keep it wait until this one ends.
+// LockRepository returns a repository without its ArtifactCount, or [ErrNotFound], and makes other transactions that lock or keep it wait
+// until this one ends.
 // What removes what may be referenced locks first, and so does what refers to what may come meanwhile.
 func (t *Tx) LockRepository(ctx context.Context, name oci.Repository) (Repository, error) {
 	return one(ctx, t.Reader, lockRepository, scanRepository, string(name))
 }
 
-// KeepRepository returns a repository, or [ErrNotFound], and makes other transactions that lock it wait until this one ends, and those
-// that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to a repository and refers only to what
-// it has keeps it.
+// KeepRepository returns a repository without its ArtifactCount, or [ErrNotFound], and makes other transactions that lock it wait until
+// this one ends, and those that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to a repository
+// and refers only to what it has keeps it.
 func (t *Tx) KeepRepository(ctx context.Context, name oci.Repository, tags []string) (Repository, error) {
 	turns := make([]string, len(tags))
 	for i, tag := range tags {
