@@ -235,11 +235,11 @@ func (t *Tx) addUsageAmong(ctx context.Context, parts []shard, projectID, added,
 	}
 	left := -added
 	for i, part := range parts {
-		switch {
-		case part.Allotted == allottedWithoutEnd:
+		switch part.Allotted {
+		case allottedWithoutEnd:
 			parts[i].Used += added
 			return false, t.writeUsage(ctx, projectID, parts[i:i+1])
-		case part.Allotted == allottedForNow, part.Allotted == allottedNothing:
+		case allottedForNow, allottedNothing:
 			return false, t.beginAnew()
 		}
 		left += part.Allotted - part.Used
