@@ -96,6 +96,7 @@ func (t *Tx) PutManifest(ctx context.Context, m Manifest) (created bool, added i
 	if created, added, err = t.putManifest(ctx, m); err != nil {
 		return false, 0, fmt.Errorf("manifest %s: %w", m.Digest, err)
 	}
+	t.touched[m.RepositoryID] = true // by the artifact
 	return created, added, nil
 }
 
@@ -227,6 +228,9 @@ func (t *Tx) DeleteManifest(ctx context.Context, repositoryID int64, digest oci.
 		return nil, err
 	}
 	return tags, t.uncount(ctx, found.projectID, append(counted, string(digest)), func() error {
-		return t.execOne(ctx, deleteManifest, found.id)
+		if err := t.execOne(ctx, deleteManifest, found.id); err != nil {
+			return err
+		}
+		return t.touch(ctx, repositoryID)
 	})
 }

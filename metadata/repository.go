@@ -13,7 +13,10 @@ const (
 	// artifactCount is the number of the artifacts of the repository r, with those that are not in its row yet.
 	artifactCount = `r.artifact_count + (SELECT CAST(COALESCE(SUM(c.entries), 0) AS BIGINT) FROM list_counts c WHERE c.list = 'artifacts of repository' AND c.owner = r.id)`
 
-	repositoryColumns = `r.id, r.project_id, r.name, r.description, ` + artifactCount + `, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`
+	// lastChange is when the repository r last changed, with what is not in its row yet.
+	lastChange = `(SELECT MAX(h.changed_at) FROM repository_changes h WHERE h.repository_id = r.id)`
+
+	repositoryColumns = `r.id, r.project_id, r.name, r.description, ` + artifactCount + `, r.pull_count, r.last_pulled_at, r.created_at, ` + lastChange
 	// uncountedColumns are those of who will write to the repository: no push adds up the counts that others have added.
 	uncountedColumns = `r.id, r.project_id, r.name, r.description, 0, r.pull_count, r.last_pulled_at, r.created_at, r.updated_at`
 )
@@ -29,7 +32,8 @@ var (
 		ON CONFLICT (name) DO NOTHING
 		RETURNING id, project_id, name, description, artifact_count, pull_count, last_pulled_at, created_at, updated_at`)
 	deleteRepository     = define("delete repository", `DELETE FROM repositories WHERE id = $1`)
-	describeRepository   = define("describe repository", `UPDATE repositories SET description = $2, updated_at = $3 WHERE id = $1`)
+	describeRepository   = define("describe repository", `UPDATE repositories SET description = $2 WHERE id = $1`)
+	touchRepository      = define("touch repository", `INSERT INTO repository_changes (repository_id, changed_at) VALUES ($1, $2)`)
 	newestManifest       = define("newest manifest", `SELECT COALESCE(MAX(id), 0) FROM manifests`)
 	someManifests        = define("some manifests", `SELECT digest FROM manifests WHERE repository_id = $1 AND id <= $2 LIMIT $3`)
 	contentOfRepository  = define("any content of repository", `SELECT id FROM manifests WHERE repository_id = $1 LIMIT 1`)
@@ -52,14 +56,14 @@ func (r Reader) Repository(ctx context.Context, name oci.Repository) (Repository
 	return one(ctx, r, repositoryByName, scanRepository, string(name))
 }
 
-// LockRepository returns a repository without its ArtifactCount, or [ErrNotFound], and makes other transactions that lock or keep it wait
+// LockRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock or keep it wait
 // until this one ends.
 // What removes what may be referenced locks first, and so does what refers to what may come meanwhile.
 func (t *Tx) LockRepository(ctx context.Context, name oci.Repository) (Repository, error) {
 	return one(ctx, t.Reader, lockRepository, scanRepository, string(name))
 }
 
-// KeepRepository returns a repository without its ArtifactCount, or [ErrNotFound], and makes other transactions that lock it wait until
+// KeepRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock it wait until
 // this one ends, and those that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to a repository
 // and refers only to what it has keeps it.
 func (t *Tx) KeepRepository(ctx context.Context, name oci.Repository, tags []string) (Repository, error) {
@@ -113,7 +117,20 @@ func (t *Tx) DeleteRepository(ctx context.Context, id int64) error {
 
 // Describe sets the description of a repository; it returns [ErrNotFound].
 func (t *Tx) Describe(ctx context.Context, repositoryID int64, description string) error {
-	return t.execOne(ctx, describeRepository, repositoryID, description, micros(now()))
+	if err := t.execOne(ctx, describeRepository, repositoryID, description); err != nil {
+		return err
+	}
+	return t.touch(ctx, repositoryID)
+}
+
+// touch notes that a repository has changed, once in a transaction. Artifacts that come note it themselves.
+func (t *Tx) touch(ctx context.Context, repositoryID int64) error {
+	if t.touched[repositoryID] {
+		return nil
+	}
+	t.touched[repositoryID] = true
+	_, err := t.exec(ctx, touchRepository, repositoryID, micros(now()))
+	return err
 }
 
 // NewestManifest returns the highest id that a manifest has; those that are pushed from now on have higher ones.
@@ -206,7 +223,8 @@ func visible(parts []listPart) string {
 }
 
 // ListRepositories returns a page of the visible repositories, those of one project when its id is not 0, and how many there
-// are. The error wraps [ErrQuery] when they cannot be filtered like that.
+// are. The error wraps [ErrQuery] when they cannot be filtered like that. By update_time they are sorted and filtered as it was when
+// [Store.FoldCounts] came last; what is returned is never older than what has been written.
 func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID int64, q Query) ([]Repository, int64, error) {
 	switch {
 	case projectID != 0:

@@ -126,7 +126,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 	err := s.engine.Writer.Run(context.WithValue(ctx, transactionKey{}, true), func(ctx context.Context, executor Executor) error {
 		tx := &session{Executor: executor}
 		defer func() { tx.fault = sql.ErrTxDone }()
-		transaction := &Tx{Reader: Reader{shared: s.shared, executor: tx}, whole: whole}
+		transaction := &Tx{Reader: Reader{shared: s.shared, executor: tx}, whole: whole, touched: make(map[int64]bool)}
 		err := fn(ctx, transaction)
 		if transaction.crowded {
 			return errCrowded
@@ -155,6 +155,8 @@ type Tx struct {
 	whole, crowded bool
 	// released are bytes that projects no longer hold, by their ids.
 	released map[int64]int64
+	// touched are the repositories whose change has been noted.
+	touched map[int64]bool
 }
 
 // session is a transaction's executor until the first fault. PostgreSQL refuses statements after a fault, so that SQLite must

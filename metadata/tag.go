@@ -51,12 +51,15 @@ func (t *Tx) PutTag(ctx context.Context, repositoryID int64, tag string, digest 
 	if err := t.execOne(ctx, upsertTag, repositoryID, string(digest), tag, micros(now)); err != nil {
 		return "", fmt.Errorf("tag %q of %s: %w", tag, digest, err)
 	}
-	return previous, nil
+	return previous, t.touch(ctx, repositoryID)
 }
 
 // DeleteTag removes a tag and leaves its manifest; it returns [ErrNotFound] when there is no such tag.
 func (t *Tx) DeleteTag(ctx context.Context, repositoryID int64, tag string) error {
-	return t.execOne(ctx, deleteTag, repositoryID, tag)
+	if err := t.execOne(ctx, deleteTag, repositoryID, tag); err != nil {
+		return err
+	}
+	return t.touch(ctx, repositoryID)
 }
 
 // ArtifactTag is a tag as people look at it.

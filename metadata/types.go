@@ -111,7 +111,8 @@ type Repository struct {
 	PullCount     int64
 	LastPulledAt  time.Time // zero when never pulled
 	CreatedAt     time.Time
-	UpdatedAt     time.Time
+	// UpdatedAt is when last something was pushed to it, or its tags, artifacts or description changed; pulls change nothing.
+	UpdatedAt time.Time
 }
 
 // Blob is stored bytes known by their digest.

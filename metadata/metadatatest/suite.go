@@ -42,6 +42,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RemoteRegistries", testRemoteRegistries},
 		{"ReplicationPolicies", testReplicationPolicies},
 		{"Repositories", testRepositories},
+		{"RepositoryChanges", testRepositoryChanges},
 		{"Visibility", testVisibility},
 		{"Robots", testRobots},
 		{"AccessTokens", testAccessTokens},
@@ -109,6 +110,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceQuota", testRaceQuota},
 		{"RaceCount", testRaceCount},
 		{"RaceListCounts", testRaceListCounts},
+		{"RaceRepositoryChanges", testRaceRepositoryChanges},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })
