@@ -51,8 +51,11 @@ func listsOf() []list {
 	none := func(census) int { return 0 }
 	return []list{
 		{name: "projects", path: "/api/v2.0/projects", length: projects, sort: "-creation_time", filters: [][2]string{
-			{"by a name", "name=p0000042"}, {"by a part of most names", "name=~p00"}, {"by a part of a hundred names", "name=~p00000"},
-			{"by a part of no name", "name=~zzqx"}, {"that are private", "public=false"},
+			{"by a name", "name=p0000042"},
+			{"by a part of most names", "name=~p00"},
+			{"by a part of a hundred names", "name=~p00000"},
+			{"by a part of no name", "name=~zzqx"},
+			{"that are private", "public=false"},
 		}},
 		{name: "projects in view", path: "/api/v2.0/projects", length: func(c census) int { return c.projects / 10 }, by: nobody, filters: [][2]string{
 			{"by a part of no name", "name=~zzqx"},
