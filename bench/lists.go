@@ -233,11 +233,11 @@ func fill(ctx context.Context, driver, source string, of census) error {
 	defer db.Close()
 	db.SetMaxOpenConns(1) // settings are those of a connection
 	before := []string{"PRAGMA foreign_keys = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -200000"}
-	after, bytes := "ANALYZE", "BLOB"
+	after, bytes := []string{"ANALYZE"}, "BLOB"
 	indexes := "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE 'CREATE INDEX%'"
 	if driver == "pgx" { // the first keeps triggers and foreign keys from being looked at
 		before = []string{"SET session_replication_role = replica", "SET synchronous_commit = off", "SET maintenance_work_mem = '512MB'", "SET work_mem = '256MB'"}
-		after, bytes = "VACUUM ANALYZE", "BYTEA"
+		after, bytes = []string{"SELECT fit_list_ranges()", "VACUUM ANALYZE"}, "BYTEA"
 		indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexdef LIKE 'CREATE INDEX%'"
 	}
 	numbers := map[string]any{
@@ -263,7 +263,7 @@ func fill(ctx context.Context, driver, source string, of census) error {
 	}
 	// Between rows and counts the indexes are there again.
 	rows, counts, _ := strings.Cut(strings.NewReplacer(pairs...).Replace(fillText), "-- Counts.\n")
-	statements := slices.Concat(before, drop, strings.Split(rows, ";\n"), create, strings.Split(counts, ";\n"), []string{after})
+	statements := slices.Concat(before, drop, strings.Split(rows, ";\n"), create, strings.Split(counts, ";\n"), after)
 	for _, statement := range statements {
 		if strings.TrimSpace(statement) == "" {
 			continue

@@ -15,8 +15,11 @@ const FilteredTotal = 1_000
 // partWidth is how many ids have one count: passing over the rows before a page costs at most as many, and one count for each part.
 const partWidth = 1024
 
-// listPart is the count of the rows of a list whose ids, divided by the width, are the part.
-type listPart struct{ part, entries, width int64 }
+// listPart is a range of the rows of a list with how many it has; it ends where the next begins.
+type listPart struct {
+	start   Place
+	entries int64
+}
 
 var (
 	listParts = define("counts of list", `
@@ -25,23 +28,36 @@ var (
 	freshCounts = define("fresh counts of lists", `
 		SELECT COUNT(*) FROM (SELECT 1 FROM list_counts WHERE fresh ORDER BY list, owner, part LIMIT 1) AS first`)
 	foldCounts = define("fold counts of lists", `SELECT {folded}$1{folded counts}`)
+	fitRanges  = define("fit ranges of lists", `SELECT {fitted ranges}`)
+	listRanges = define("ranges of list", `
+		SELECT g.name, g.moment, g.id, CAST(COALESCE(SUM(c.entries), 0) AS BIGINT)
+		FROM list_ranges g LEFT JOIN list_counts c ON c.list = g.list AND c.owner = g.owner AND c.part = g.part
+		WHERE g.list = $1 AND g.owner = $2 GROUP BY g.name, g.moment, g.id ORDER BY g.name, g.moment, g.id`)
 )
 
-func scanListPart(r row, p *listPart) error {
-	p.width = partWidth
-	return r.Scan(&p.part, &p.entries)
-}
-
-// length tells how many rows a listing has without conditions, and of which ids they are where it is known.
-type length func(ctx context.Context, r Reader) (total int64, parts []listPart, err error)
-
-// kept is the length of a list whose rows are counted when they come and go.
-func kept(list string, owner int64) length {
-	return func(ctx context.Context, r Reader) (total int64, parts []listPart, err error) {
-		parts, err = all(ctx, r, listParts, scanListPart, list, owner)
-		return entriesOf(parts), parts, err
+// scanListPart scans a part of so many ids, by its number.
+func scanListPart(width int64) func(row, *listPart) error {
+	return func(r row, p *listPart) error {
+		var part int64
+		err := r.Scan(&part, &p.entries)
+		p.start = Place{part * width}
+		return err
 	}
 }
+
+// ranged is how many rows a list has, and of which ranges they are where it is known: in the order of these columns, or of the key
+// where they are "".
+type ranged struct {
+	total int64
+	order string
+	parts []listPart
+}
+
+// length tells how many rows a listing has without conditions; the ranges are wanted in the order.
+type length func(ctx context.Context, r Reader, order string) (ranged, error)
+
+// kept is the length of a list whose rows are counted when they come and go.
+func kept(list string, owner int64) length { return keptWide(listParts, partWidth, list, owner) }
 
 // entriesOf is how many rows the parts of a list have together.
 func entriesOf(parts []listPart) (total int64) {
@@ -53,20 +69,17 @@ func entriesOf(parts []listPart) (total int64) {
 
 // keptWide is kept for lists with counts of wide ranges.
 func keptWide(s *statement, width int64, args ...any) length {
-	return func(ctx context.Context, r Reader) (total int64, parts []listPart, err error) {
-		parts, err = all(ctx, r, s, scanListPart, args...)
-		for i := range parts {
-			parts[i].width = width
-		}
-		return entriesOf(parts), parts, err
+	return func(ctx context.Context, r Reader, _ string) (ranged, error) {
+		parts, err := all(ctx, r, s, scanListPart(width), args...)
+		return ranged{total: entriesOf(parts), parts: parts}, err
 	}
 }
 
 // stated is the length that a statement returns.
 func stated(s *statement, args ...any) length {
-	return func(ctx context.Context, r Reader) (total int64, _ []listPart, err error) {
-		total, err = one(ctx, r, s, value[int64], args...)
-		return total, nil, err
+	return func(ctx context.Context, r Reader, _ string) (c ranged, err error) {
+		c.total, err = one(ctx, r, s, value[int64], args...)
+		return c, err
 	}
 }
 
@@ -74,7 +87,8 @@ func stated(s *statement, args ...any) length {
 const foldBatch = 5_000
 
 // FoldCounts adds up the changes of the counts of lists that transactions have noted for themselves, so that none waits for another's.
-// Counts are the same before and after; adding them up costs less. Several gateways may do it at once.
+// Counts are the same before and after; adding them up costs less. It also splits the ranges of lists that have become long. Several
+// gateways may do it at once.
 func (s *Store) FoldCounts(ctx context.Context) error {
 	fresh, err := one(ctx, s.Reader, freshCounts, value[int64])
 	if err != nil || fresh == 0 {
@@ -89,12 +103,21 @@ func (s *Store) FoldCounts(ctx context.Context) error {
 			return fmt.Errorf("fold counts of lists: %w", err)
 		}
 	}
+	err = s.Tx(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := one(ctx, tx.Reader, fitRanges, value[int64])
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("fit ranges of lists: %w", err)
+	}
 	return nil
 }
 
 // known is a length that the caller has found before.
 func known(parts []listPart) length {
-	return func(context.Context, Reader) (int64, []listPart, error) { return entriesOf(parts), parts, nil }
+	return func(context.Context, Reader, string) (ranged, error) {
+		return ranged{total: entriesOf(parts), parts: parts}, nil
+	}
 }
 
 // list returns the page of the query among the rows that the fixed condition leaves, whose parameters are $1 and on, and how many rows
@@ -103,30 +126,34 @@ func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, 
 	if whole == nil || slices.ContainsFunc(q.Conditions, func(c Condition) bool { _, has := l.fields[c.Field]; return has }) {
 		return l.filtered(ctx, r, q, where, args)
 	}
-	total, parts, err := whole(ctx, r)
+	order, descending := l.direction(q)
+	rows, err := whole(ctx, r, order)
 	if err != nil {
 		return nil, 0, err
 	}
-	if q.Offset > 0 && q.Offset >= total && len(q.After) == 0 {
-		return nil, total, nil
+	if q.Offset > 0 && q.Offset >= rows.total && len(q.After) == 0 {
+		return nil, rows.total, nil
 	}
 	condition, args, err := l.where(Query{}, where, args)
 	if err != nil {
 		return nil, 0, err
 	}
-	rest := total - q.Offset
-	if len(parts) > 0 && len(q.After) == 0 {
-		condition, args, q.Offset = l.seek(parts, q, condition, args)
+	rest := rows.total - q.Offset
+	if rows.order == "" {
+		rows.order = l.key
+	}
+	if rows.order == order && order != "" && len(q.After) == 0 {
+		condition, args, q.Offset = rows.seek(descending, q.Offset, condition, args)
 	}
 	// From the end where that is nearer.
 	if behind := max(0, rest-q.Limit); q.Limit > 0 && behind < q.Offset && len(q.After) == 0 {
 		q.Offset, q.Limit, q.backwards = behind, min(q.Limit, rest), true
 	}
-	rows, err := l.page(ctx, r, q, condition, args)
+	page, err := l.page(ctx, r, q, condition, args)
 	if q.backwards {
-		slices.Reverse(rows)
+		slices.Reverse(page)
 	}
-	return rows, total, err
+	return page, rows.total, err
 }
 
 // some returns the page of the query without counting the others.
@@ -200,32 +227,32 @@ func atLeast(counted, stopped, offset, limit, rows int64) int64 {
 	return max(counted, seen)
 }
 
-// seek finds the part that a page begins in, where the order is that of ids: a condition passes over those before it.
-func (l *listing[T]) seek(parts []listPart, q Query, condition string, args []any) (string, []any, int64) {
-	sorted := l.sorted(q)
-	descending := sorted == l.key+" DESC"
-	if !descending && sorted != l.key {
-		return condition, args, q.Offset
-	}
-	parts = slices.Clone(parts)
-	comparison := " >= $"
+// seek finds the part that a page begins in: a condition passes over those before it, and the offset is that in the part.
+func (c ranged) seek(descending bool, offset int64, condition string, args []any) (string, []any, int64) {
+	parts, comparison := c.parts, " >= ("
 	if descending {
+		parts, comparison = slices.Clone(parts), " < ("
 		slices.Reverse(parts)
-		comparison = " <= $"
 	}
 	before := int64(0)
-	for _, p := range parts {
-		if q.Offset < before+p.entries {
-			bound := p.part * p.width
-			if descending {
-				bound += p.width - 1
-			}
-			args = append(args, bound)
-			return and(condition, l.key+comparison+strconv.Itoa(len(args))), args, q.Offset - before
+	for i, p := range parts {
+		if offset >= before+p.entries {
+			before += p.entries
+			continue
 		}
-		before += p.entries
+		if descending {
+			if i == 0 {
+				break
+			}
+			p = parts[i-1]
+		}
+		marks := make([]string, len(p.start))
+		for j := range marks {
+			marks[j] = "$" + strconv.Itoa(len(args)+j+1)
+		}
+		return and(condition, "("+c.order+")"+comparison+strings.Join(marks, ", ")+")"), append(slices.Clone(args), p.start...), offset - before
 	}
-	return condition, args, q.Offset
+	return condition, args, offset
 }
 
 // and adds a condition to the others.

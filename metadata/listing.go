@@ -169,6 +169,19 @@ func allOf[T any](ctx context.Context, r Reader, name, text string, scan func(ro
 	return collect(ctx, once, name, r.shared.words.Replace(text), scan, args...)
 }
 
+// direction returns the columns that the rows of a query are sorted by, and whether they descend; "" where some do and some do not.
+func (l *listing[T]) direction(q Query) (order string, descending bool) {
+	terms := l.terms(q)
+	for i, term := range terms {
+		column, descends := strings.CutSuffix(term, " DESC")
+		if i > 0 && descends != descending {
+			return "", false
+		}
+		terms[i], descending = column, descends
+	}
+	return strings.Join(terms, ", "), descending
+}
+
 func (l *listing[T]) sorted(q Query) string {
 	terms := l.terms(q)
 	for i, term := range terms {
@@ -194,14 +207,15 @@ func (l *listing[T]) terms(q Query) (terms []string) {
 		if len(terms) == 0 {
 			descending = order.Descending
 		}
-		expression, last := field.expression, slices.Contains(l.aged, order.Field)
-		if last {
+		expression := field.expression
+		if slices.Contains(l.aged, order.Field) {
 			expression = l.key
 		}
+		term := expression
 		if order.Descending {
-			expression += " DESC"
+			term += " DESC"
 		}
-		if terms = append(terms, expression); last {
+		if terms = append(terms, term); expression == l.key {
 			return terms
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // planDialect is that of SQLite.
 var planDialect = Dialect{Words: map[string]string{
-	"for update": "", "for key share": "", "skip locked": "", "folded": "0 * ", "folded counts": "", "locked": "TRUE", "kept for": "LENGTH(", "tags": ") > 0", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
+	"for update": "", "for key share": "", "skip locked": "", "folded": "0 * ", "folded counts": "", "fitted ranges": "0", "locked": "TRUE", "kept for": "LENGTH(", "tags": ") > 0", "elements": "json_each", "texts": "json_each", "any of": "IN (SELECT value FROM json_each(", "these": "))",
 	"any id of": "IN (SELECT CAST(value AS BIGINT) FROM json_each(", "these ids": "))",
 	"contains": "MATCH ", "contains low": "MATCH ", "contained": "", "json": "", "settled": "TRUE",
 }}

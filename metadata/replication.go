@@ -181,7 +181,7 @@ func (r Reader) ListTasks(ctx context.Context, executionID int64, kind string, q
 		return taskListing.list(ctx, r, q, nil, "execution_id = $1", executionID)
 	}
 	const where = "execution_id = $1 AND kind = $2"
-	parts, err := all(ctx, r, listParts, scanListPart, "tasks of "+kind, executionID)
+	parts, err := all(ctx, r, listParts, scanListPart(partWidth), "tasks of "+kind, executionID)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -209,9 +209,37 @@ const (
 	wideView = 5_000
 )
 
+// repositoriesKept is the length of the list of the repositories of a project, or of all of them when its id is 0.
+func repositoriesKept(projectID int64) length {
+	byID := kept("repositories", projectID)
+	return func(ctx context.Context, r Reader, order string) (ranged, error) {
+		list, byName := "repositories by change", false
+		switch order {
+		case "r.name, r.id":
+			list, byName = "repositories by name", true
+		case "r.updated_at, r.id":
+		default:
+			return byID(ctx, r, order)
+		}
+		parts, err := all(ctx, r, listRanges, func(r row, p *listPart) error {
+			var name string
+			var moment, id int64
+			err := r.Scan(&name, &moment, &id, &p.entries)
+			if p.start = (Place{moment, id}); byName {
+				p.start = Place{name, id}
+			}
+			return err
+		}, list, projectID)
+		if err != nil || len(parts) == 0 { // few have none
+			return byID(ctx, r, order)
+		}
+		return ranged{entriesOf(parts), order, parts}, nil
+	}
+}
+
 // repositoriesInView returns the counts of the visible repositories.
 func (r Reader) repositoriesInView(ctx context.Context, v Visibility) ([]listPart, error) {
-	return all(ctx, r, repositoriesInView, scanListPart, v.UserID, v.names())
+	return all(ctx, r, repositoriesInView, scanListPart(partWidth), v.UserID, v.names())
 }
 
 // visible is the condition on the repositories of a view with such counts.
@@ -228,7 +256,7 @@ func visible(parts []listPart) string {
 func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID int64, q Query) ([]Repository, int64, error) {
 	switch {
 	case projectID != 0:
-		return repositoryListing.list(ctx, r, q, kept("repositories", projectID), "r.project_id = $1", projectID)
+		return repositoryListing.list(ctx, r, q, repositoriesKept(projectID), "r.project_id = $1", projectID)
 	case !v.All:
 		parts, err := r.repositoriesInView(ctx, v)
 		if err != nil {
@@ -236,5 +264,5 @@ func (r Reader) ListRepositories(ctx context.Context, v Visibility, projectID in
 		}
 		return repositoryListing.list(ctx, r, q, known(parts), visible(parts), v.UserID, v.names())
 	}
-	return repositoryListing.list(ctx, r, q, kept("repositories", 0), "")
+	return repositoryListing.list(ctx, r, q, repositoriesKept(0), "")
 }

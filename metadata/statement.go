@@ -31,6 +31,7 @@ type Dialect struct {
 //	{for key share}  keeps the selected rows from being deleted until the end of the transaction
 //	{skip locked}    the same, of those rows that nobody has locked
 //	{folded}…{folded counts} around a number: how many changes of counts of lists were folded, at most as many; none where they are not noted
+//	{fitted ranges}  how many ranges of lists were made, whose number is fitted to what they have; none where there are none
 //	{locked}         a condition on a repository r, which holds once it is the turn of the transaction to have it alone, until its end
 //	{kept for}…{tags} the same for who shares it with others, but for those with one of the strings of a JSON array, around its parameter
 //	{elements}(…)    rows with one column, value: the objects of a JSON array

@@ -16,8 +16,10 @@ import (
 func (f fixture) recountLists(t *testing.T) {
 	t.Helper()
 	f.recountListsAsTheyAre(t)
-	require.NoError(t, f.FoldCounts(t.Context()))
-	f.recountListsAsTheyAre(t)
+	for range 2 { // the time of a change that is folded is counted in another range
+		require.NoError(t, f.FoldCounts(t.Context()))
+		f.recountListsAsTheyAre(t)
+	}
 	var fresh int
 	require.NoError(t, f.database.DB.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM list_counts WHERE fresh`).Scan(&fresh))
 	require.Zero(t, fresh)
@@ -75,6 +77,7 @@ func (f fixture) recountListsAsTheyAre(t *testing.T) {
 				SELECT COUNT(*) FROM repositories r JOIN projects p ON p.id = r.project_id WHERE p.public AND p.id / 1024 = part)
 			OR list = 'artifacts' AND entries <> (SELECT COUNT(*) FROM artifacts WHERE listed AND repository_id = owner AND id / 1024 = part)`).Scan(&wrong))
 	require.Zero(t, wrong, "counts are left behind")
+	f.recountRanges(t)
 }
 
 // testListCounts makes, changes and deletes what is listed.

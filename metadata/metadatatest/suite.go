@@ -55,6 +55,7 @@ func Run(t *testing.T, engine Engine) {
 		{"ArtifactCounts", testArtifactCounts},
 		{"ListCounts", testListCounts},
 		{"ListPages", testListPages},
+		{"Ranges", testRanges},
 		{"ConfiguredLists", testConfiguredLists},
 		{"PartsOfNames", testPartsOfNames},
 		{"PartsOfPeople", testPartsOfPeople},
@@ -111,6 +112,7 @@ func Run(t *testing.T, engine Engine) {
 		{"RaceCount", testRaceCount},
 		{"RaceListCounts", testRaceListCounts},
 		{"RaceRepositoryChanges", testRaceRepositoryChanges},
+		{"RaceRanges", testRaceRanges},
 		{"FailuresAmongOthers", testFailuresAmongOthers},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newFixture(t, engine)) })

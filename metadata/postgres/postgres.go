@@ -56,6 +56,7 @@ var dialect = metadata.Dialect{
 		"skip locked":   "FOR UPDATE SKIP LOCKED",
 		"folded":        "fold_list_counts(",
 		"folded counts": ")",
+		"fitted ranges": "fit_list_ranges()",
 		// Locks of rows alone are not fair: who wants one for itself would wait for as long as others come to share it. The sum has the
 		// turns of tags come first.
 		"locked": "pg_advisory_xact_lock(hashtextextended('repository', r.id)) IS NOT NULL",

@@ -30,6 +30,7 @@ var dialect = metadata.Dialect{
 		"skip locked":   "",
 		"folded":        "0 * ",
 		"folded counts": "",
+		"fitted ranges": "0",
 		"locked":        "TRUE",
 		"kept for":      "LENGTH(",
 		"tags":          ") > 0",
