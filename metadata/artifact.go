@@ -127,11 +127,12 @@ type Collection struct {
 }
 
 // artifactListing is the listing of artifacts for callers who filter, sort and turn pages: the newest first. Rows of other tables are
-// narrowed by owner, a condition on their repository m.repository_id, and tags in an index of parts by numbers, one on their number
-// m.rowid; both have the parameter $1.
-func artifactListing(owner, numbers string) *listing[Artifact] {
+// narrowed by owner, a condition on their repository m.repository_id; of tags in an index of parts those that have no number by
+// unnumbered, another such condition, and the others by numbered, one on their number m.rowid. All have the parameter $1. Whole tags are
+// found by their ends where there may be many repositories to look into.
+func artifactListing(owner, unnumbered, numbered string, ends bool) *listing[Artifact] {
 	manifest := `a.id IN (SELECT m.id FROM manifests m WHERE ` + owner + ` AND {condition})`
-	tagged := ` m CROSS JOIN artifacts a WHERE a.id = m.manifest_id AND ` + owner + ` AND ({where}) AND `
+	tagged := ` m CROSS JOIN artifacts a WHERE a.id = m.manifest_id AND ({where}) AND {condition} AND `
 	return &listing[Artifact]{
 		name: "list artifacts", columns: artifactColumns, from: "artifacts a", joined: artifactJoins, scan: scanArtifact,
 		key: "a.id", tie: "a.id", order: "a.id DESC", after: "a.id < {1}", aged: []string{"push_time"},
@@ -160,10 +161,10 @@ func artifactListing(owner, numbers string) *listing[Artifact] {
 			"repository_name":     `a.repository_id IN (SELECT r.id FROM repositories r WHERE {condition})`,
 		},
 		parted: map[string]parted{"tags": {
-			exact: `SELECT m.manifest_id FROM tags` + tagged + `{condition}`,
+			exact: `SELECT m.manifest_id FROM tags` + tagged + owner, ends: ends,
 			// Each has its limit: PostgreSQL would choose the plan for all rows of the first, whatever limits the union.
-			keys: `SELECT * FROM (SELECT m.manifest_id FROM unnumbered_tags` + tagged + `{condition} {limit}) AS unnumbered
-				UNION ALL SELECT * FROM (SELECT m.manifest_id FROM tag_parts` + tagged + `m.name {part} AND ` + numbers + ` {limit}) AS numbered`,
+			keys: `SELECT * FROM (SELECT m.manifest_id FROM unnumbered_tags` + tagged + unnumbered + ` {limit}) AS unnumbered
+				UNION ALL SELECT * FROM (SELECT m.manifest_id FROM tag_parts` + tagged + numbered + ` AND m.name {part} {limit}) AS numbered`,
 			first: `SELECT m.manifest_id FROM (SELECT m.manifest_id, m.name FROM tags m WHERE ` + owner + `{first}) AS m CROSS JOIN artifacts a
 				WHERE a.id = m.manifest_id AND ({where}) AND {condition}`,
 			each: `EXISTS (SELECT 1 FROM tags m WHERE m.manifest_id = a.id AND {condition})`,
@@ -172,8 +173,8 @@ func artifactListing(owner, numbers string) *listing[Artifact] {
 }
 
 var (
-	repositoryArtifacts = artifactListing(`m.repository_id = $1`, `m.rowid BETWEEN $1 * 4294967296 AND $1 * 4294967296 + 4294967295`)
-	projectArtifacts    = artifactListing(`m.repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`, `TRUE`)
+	repositoryArtifacts = artifactListing(`m.repository_id = $1`, `m.repository_id = $1`, `m.rowid BETWEEN $1 * 4294967296 AND $1 * 4294967296 + 4294967295`, false)
+	projectArtifacts    = artifactListing(`m.repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`, `TRUE`, `TRUE`, true)
 )
 
 // artifactsWidth is how many ids have counts of their own among the artifacts of a project.

@@ -124,7 +124,7 @@ func known(parts []listPart) length {
 // there are on all pages. Without a length they are counted, up to [FilteredTotal], and so they are when the query has conditions.
 func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, where string, args ...any) ([]T, int64, error) {
 	if whole == nil || slices.ContainsFunc(q.Conditions, func(c Condition) bool { _, has := l.fields[c.Field]; return has }) {
-		return l.filtered(ctx, r, q, where, args)
+		return l.filtered(ctx, r, q, whole, where, args)
 	}
 	order, descending := l.direction(q)
 	rows, err := whole(ctx, r, order)
@@ -158,7 +158,7 @@ func (l *listing[T]) list(ctx context.Context, r Reader, q Query, whole length, 
 
 // some returns the page of the query without counting the others.
 func (l *listing[T]) some(ctx context.Context, r Reader, q Query, where string, args ...any) ([]T, error) {
-	condition, args, _, err := l.narrow(ctx, r, q, where, args)
+	condition, args, _, err := l.narrow(ctx, r, q, nil, where, args)
 	if err != nil {
 		return nil, err
 	}
@@ -170,13 +170,13 @@ type foundByPart struct {
 	// only tells that the query asks for nothing else; full that there may be more than these rows.
 	only, full bool
 	rows       int64
-	// keys encode those of the rows, "" where they were not looked for or are too many.
+	// keys encode those of the rows, "" where they were not looked for or a walk finds them.
 	keys string
 }
 
 // narrow returns the condition on all rows of the query, where those with a part of a text are found by the index of parts.
-func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string, args []any) (string, []any, foundByPart, error) {
-	q, found, err := l.find(ctx, r, q, where, args)
+func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, whole length, where string, args []any) (string, []any, foundByPart, error) {
+	q, found, err := l.find(ctx, r, q, whole, where, args)
 	if err != nil {
 		return "", nil, found, err
 	}
@@ -189,8 +189,8 @@ func (l *listing[T]) narrow(ctx context.Context, r Reader, q Query, where string
 }
 
 // filtered is the page and the number of rows that the conditions leave.
-func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, where string, args []any) ([]T, int64, error) {
-	condition, args, by, err := l.narrow(ctx, r, q, where, args)
+func (l *listing[T]) filtered(ctx context.Context, r Reader, q Query, whole length, where string, args []any) ([]T, int64, error) {
+	condition, args, by, err := l.narrow(ctx, r, q, whole, where, args)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -272,8 +272,10 @@ type parted struct {
 	// keys, where it is set, is the query of the keys of such rows in place of that: {condition} stands for that on the field, {part} for
 	// that on a column of an index of parts, {where} for those that are fixed, and {limit} for how many rows there may be.
 	keys string
-	// exact, where it is set, is such a query for whole texts: {condition} is that on the text and on the end of it.
+	// exact, where it is set, is such a query for whole texts: {condition} is that on the text and on the end of it. Where ends is set,
+	// keys is used instead for what the index finds by its end.
 	exact string
+	ends  bool
 	// first, where it is set, is the query of them among the first rows of the table: {first} stands for the limit of these.
 	first string
 	// each is the condition on a row, for parts that many have; "" where it is that on the field.
@@ -297,8 +299,9 @@ const (
 	manyFound, firstRows = 200, 2 * maxFound
 )
 
-// find looks the first condition on a part of a text up in the index of parts, or that on a whole text which is to be found like that. It returns the query without it where that has found all.
-func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, args []any) (Query, foundByPart, error) {
+// find looks the first condition on a part of a text up in the index of parts, or that on a whole text which is to be found like that. It
+// returns the query without it where the rows are to be looked up.
+func (l *listing[T]) find(ctx context.Context, r Reader, q Query, whole length, where string, args []any) (Query, foundByPart, error) {
 	for i, c := range q.Conditions {
 		by, indexed := l.parted[c.Field]
 		if !indexed || !by.finds(c) || len(c.Values) != 1 {
@@ -316,14 +319,25 @@ func (l *listing[T]) find(ctx context.Context, r Reader, q Query, where string, 
 		slices.Sort(keys)
 		keys = slices.Compact(keys)
 		found.rows = min(int64(len(keys)), maxFound)
-		if found.full {
-			return q, found, nil
+		if walk, err := walked(ctx, r, q, whole, found); walk || err != nil {
+			return q, found, err
 		}
 		found.keys, err = idList(keys)
 		q.Conditions = slices.Delete(slices.Clone(q.Conditions), i, i+1)
 		return q, found, err
 	}
 	return q, foundByPart{}, nil
+}
+
+// walked tells whether a page of what an index has found begins sooner on a walk in the order of the listing: where more has been found
+// than is looked up, and where much of a short list has.
+func walked(ctx context.Context, r Reader, q Query, whole length, found foundByPart) (bool, error) {
+	if found.full || found.rows <= manyFound || whole == nil || q.Limit < 0 {
+		return found.full, nil
+	}
+	list, err := whole(ctx, r, "")
+	const unevenly = 10 // they may be at the end of it
+	return (q.Offset+q.Limit)*list.total*unevenly <= found.rows*found.rows, err
 }
 
 // keysFound returns the keys of rows that have the part of a text, some more than once, and no more of them than tell that they are too many.
@@ -369,20 +383,25 @@ func (l *listing[T]) keysByPart(by parted, c Condition, text, where string, args
 		}
 		return query, append(slices.Clone(args), strings.ToLower(text)), nil
 	}
-	args = slices.Clone(args)
-	if c.Comparison == Equal {
+	query := by.keys
+	condition, more, err := f.condition(c, len(args))
+	if err == nil && c.Comparison == Equal {
 		// Most texts differ at their ends, and an index of parts has less work with a short one.
 		runes := []rune(text)
-		condition, more, err := f.condition(Condition{c.Field, Contains, []any{string(runes[max(0, len(runes)-endLength):])}}, len(args))
-		if err != nil {
-			return "", nil, err
+		text = string(runes[max(0, len(runes)-endLength):])
+		if !by.ends || len(runes) < partLength {
+			query = by.exact
 		}
-		whole, value, err := f.condition(c, len(args)+len(more))
-		return strings.NewReplacer("{condition}", condition+" AND "+whole, "{where}", where).Replace(by.exact), slices.Concat(args, more, value), err
+		var end string
+		var value []any
+		end, value, err = f.condition(Condition{c.Field, Contains, []any{text}}, len(args)+len(more))
+		condition, more = end+" AND "+condition, append(more, value...)
 	}
-	condition, more, err := f.condition(c, len(args))
-	args = append(args, append(more, strings.ToLower(text))...)
-	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(by.keys), args, err
+	args = slices.Concat(args, more)
+	if strings.Contains(query, "{part}") {
+		args = append(args, strings.ToLower(text))
+	}
+	return strings.NewReplacer("{condition}", condition, "{part}", part(len(args)), "{where}", where).Replace(query), args, err
 }
 
 // keysAmongFirst is the query of the keys of rows that have the part of a text among the first of the table.

@@ -237,7 +237,7 @@ func testListPages(t *testing.T, f fixture) {
 func testPartsOfNames(t *testing.T, f fixture) {
 	f.addRepositories(t, 1_200)
 	for text, expected := range map[string]int64{
-		"R00042": 1, "r0004": 10, "library/r": 1_200, "0": 1_200, "42": 22, "zz": 0, "none": 0, "": 1_201, "r0%": 0, "r_0": 0, `r\0`: 0, `"r"`: 0, "'": 0,
+		"R00042": 1, "r0004": 10, "r00": 999, "library/r": 1_200, "0": 1_200, "42": 22, "zz": 0, "none": 0, "": 1_201, "r0%": 0, "r_0": 0, `r\0`: 0, `"r"`: 0, "'": 0,
 		"r00 ": 0, "name:r00": 0, "r00*": 0, "éé": 0, "library/app": 1, "日本語": 0,
 	} {
 		for _, view := range []metadata.Visibility{{All: true}, {Projects: []string{"library"}}, {}} {
@@ -255,6 +255,14 @@ func testPartsOfNames(t *testing.T, f fixture) {
 			require.Len(t, found, int(min(7, wanted)), "%q", text)
 			require.True(t, slices.IsSortedFunc(found, func(a, b metadata.FoundRepository) int { return int(a.ID - b.ID) }), "names are in the order of ids here")
 		}
+	}
+	for offset, first := range map[int64]oci.Repository{0: "library/r00999", 5: "library/r00994", 994: "library/r00005"} {
+		most := metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{"r00"}}
+		rows, total, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, 0, metadata.Query{Offset: offset, Limit: 5, Conditions: []metadata.Condition{most}})
+		require.NoError(t, err)
+		require.EqualValues(t, 999, total)
+		require.Len(t, rows, 5)
+		require.Equal(t, first, rows[0].Name)
 	}
 	last := metadata.Condition{Field: "name", Comparison: metadata.Contains, Values: []any{"r0"}}
 	rows, _, err := f.ListRepositories(t.Context(), metadata.Visibility{All: true}, 0, metadata.Query{Offset: 1_195, Limit: 10, Conditions: []metadata.Condition{last}})

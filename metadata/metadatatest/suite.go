@@ -60,6 +60,7 @@ func Run(t *testing.T, engine Engine) {
 		{"PartsOfNames", testPartsOfNames},
 		{"PartsOfPeople", testPartsOfPeople},
 		{"PartsOfTags", testPartsOfTags},
+		{"PartsOfTagsOfMany", testPartsOfTagsOfMany},
 		{"FilteredTotals", testFilteredTotals},
 		{"Tags", testTags},
 		{"TagPages", testTagPages},

@@ -141,3 +141,49 @@ func testPartsOfTags(t *testing.T, f fixture) {
 	f.write(t, func(ctx context.Context, tx *metadata.Tx) error { return tx.DeleteRepository(ctx, other.repository.ID) })
 	r.requireFound(t)
 }
+
+// testPartsOfTagsOfMany looks for tags in a project of many repositories with few tags each, all of which together are more than are
+// looked through.
+func testPartsOfTagsOfMany(t *testing.T, f fixture) {
+	const repositories, tags = 60, 40
+	all := make([]*taggedRepository, repositories)
+	for i := range all {
+		all[i] = f.newTagged(t, oci.Repository(fmt.Sprintf("library/small-%02d", i)), 2)
+		all[i].put(t, 0, tags, func(tag int) int { return tag % 2 })
+	}
+	requireFound := func(text string, comparison metadata.Comparison, expected int) {
+		t.Helper()
+		rows, total, err := f.ListArtifacts(t.Context(), metadata.Collection{ProjectID: f.project.ID}, metadata.Query{
+			Limit: 1_000, Conditions: []metadata.Condition{{Field: "tags", Comparison: comparison, Values: []any{text}}},
+		})
+		require.NoError(t, err, text)
+		require.Len(t, rows, expected, text)
+		require.EqualValues(t, expected, total, text)
+	}
+	found := func(n int) {
+		t.Helper()
+		requireFound("v1.0017-BUILD", metadata.Contains, n)
+		requireFound("V1.0017-build_X", metadata.Equal, n)
+		requireFound("v1.0017-build_x", metadata.Equal, 0)
+		requireFound("1.0017-build_X", metadata.Equal, 0)
+		requireFound("build_X", metadata.Equal, 0)
+		requireFound("none", metadata.Contains, 0)
+	}
+	found(repositories)
+	all[3].remove(t, 17, 18)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		return tx.DeleteRepository(ctx, all[4].repository.ID)
+	})
+	found(repositories - 2)
+	all[3].put(t, 0, 2*tags, func(int) int { return 0 })
+	all[5].put(t, 17, 18, func(int) int { return 0 })
+	found(repositories - 1)
+	f.write(t, func(ctx context.Context, tx *metadata.Tx) error {
+		_, err := tx.PutTag(ctx, all[6].repository.ID, "v1", all[6].manifests[1], time.Now())
+		return err
+	})
+	requireFound("v1", metadata.Equal, 1)
+	for _, r := range []*taggedRepository{all[0], all[3], all[59]} {
+		r.requireFound(t)
+	}
+}

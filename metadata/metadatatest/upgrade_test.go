@@ -40,17 +40,44 @@ func eachEngine(t *testing.T, test func(t *testing.T, driver, address string, db
 	}
 }
 
+// migrateBefore does the migrations that come before one.
+func migrateBefore(t *testing.T, migration string, migrate func(string)) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "migrations", "sqlite", "*.sql"))
+	require.NoError(t, err)
+	for _, file := range files {
+		if name := filepath.Base(file); name < migration {
+			migrate(name)
+		}
+	}
+}
+
+// TestUpgrade_putsTagsIntoTheIndex fills a database with many repositories of a few tags, which were looked through, and migrates it.
+func TestUpgrade_putsTagsIntoTheIndex(t *testing.T) {
+	eachEngine(t, func(t *testing.T, driver, _ string, db *sql.DB, run, migrate func(string)) {
+		const migration = "00067_tag_parts_together.sql"
+		migrateBefore(t, migration, migrate)
+		const numbers = `WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 40) `
+		run(`INSERT INTO projects (id, name, public, created_at, updated_at) VALUES (1, 'one', TRUE, 5, 6)`)
+		run(`INSERT INTO repositories (id, project_id, name, created_at, updated_at) ` + numbers + `SELECT i, 1, 'one/' || i, 10, 10 FROM s`)
+		run(`INSERT INTO manifests (id, repository_id, digest, media_type, artifact_type, size, created_at, payload) SELECT id, id, 'm', '', '', 7, 20, '' FROM repositories`)
+		run(`INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at) ` + numbers + `SELECT r.id, 'tag-' || i, r.id, 20, 40 FROM s CROSS JOIN repositories r`)
+		migrate(migration)
+		found := `SELECT COUNT(*) FROM tag_parts WHERE name MATCH '"-17"'`
+		if driver != "sqlite" {
+			found = `SELECT COUNT(*) FROM unnumbered_tags WHERE name LIKE '%-17%'`
+		}
+		var tags int
+		require.NoError(t, db.QueryRowContext(t.Context(), found).Scan(&tags))
+		require.Equal(t, 40, tags)
+	})
+}
+
 // TestUpgrade_findsLastChanges fills a database whose repositories do not tell when they last changed, and migrates it.
 func TestUpgrade_findsLastChanges(t *testing.T) {
 	eachEngine(t, func(t *testing.T, _, _ string, db *sql.DB, run, migrate func(string)) {
 		const migration = "00065_repository_changes.sql"
-		files, err := filepath.Glob(filepath.Join("..", "migrations", "sqlite", "*.sql"))
-		require.NoError(t, err)
-		for _, file := range files {
-			if name := filepath.Base(file); name < migration {
-				migrate(name)
-			}
-		}
+		migrateBefore(t, migration, migrate)
 		run(`INSERT INTO projects (id, name, public, created_at, updated_at) VALUES (1, 'one', TRUE, 5, 6)`)
 		run(`INSERT INTO repositories (id, project_id, name, created_at, updated_at) VALUES
 			(1, 1, 'one/artifact', 10, 10), (2, 1, 'one/again', 10, 10), (3, 1, 'one/tag', 10, 10), (4, 1, 'one/described', 10, 90), (5, 1, 'one/empty', 10, 10)`)

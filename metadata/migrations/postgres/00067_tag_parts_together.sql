@@ -1,0 +1,2 @@
+-- SQLite has tags of all repositories get into its index of parts together.
+-- +goose Up
