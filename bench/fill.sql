@@ -53,7 +53,7 @@ SELECT 1000 + i, {repository}, {library},
     CAST('{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}}' AS {bytes}) FROM s;
 
 INSERT INTO artifacts (id, repository_id, project_id, created_at, kind, config_media_type, content_size, accessory, attributes)
-SELECT id, repository_id, project_id, created_at, CASE WHEN id % 1000 = 0 THEN 'CHART' ELSE 'IMAGE' END, 'application/vnd.oci.image.config.v1+json', 1000000 + id, '',
+SELECT id, repository_id, project_id, created_at, CASE WHEN id % 100 = 0 THEN 'CHART' ELSE 'IMAGE' END, 'application/vnd.oci.image.config.v1+json', 1000000 + id, '',
     '{{"architecture":"amd64","os":"linux"}}' FROM manifests WHERE id >= 1000;
 
 INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)

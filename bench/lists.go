@@ -34,11 +34,11 @@ func (c census) String() string {
 const tagsOfEach = 10
 
 // What a page of a list may take in the large registry: slow in any case, and times as much as in the small one; faster than quick,
-// noise decides how many times that is. The small one is a part of the large one that is enough for the filters, whose work ends at
-// [metadata.FilteredTotal] rows; a part of it that grows with the table is seen when it is as much as half of what stays the same.
+// noise decides how many times that is. The small one is a tenth, in which the work of filters mostly ends at [metadata.FilteredTotal]
+// rows as it does in the large one; what grows with the table is seen when it takes as much as what stays the same.
 const (
 	slow  = 10 * time.Millisecond
-	times = 1.5
+	times = 1.8
 	quick = 2 * time.Millisecond
 	part  = 10
 )
