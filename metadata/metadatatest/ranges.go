@@ -140,7 +140,11 @@ func testRanges(t *testing.T, f fixture) {
 		_, err := f.database.DB.ExecContext(t.Context(), text)
 		require.NoError(t, err)
 	}
-	f.addRepositories(t, 2_500)
+	many, step := 2_500, int64(613)
+	if f.Engine() == "sqlite" { // which has no ranges
+		many, step = 250, 61
+	}
+	f.addRepositories(t, many)
 	run(`UPDATE repositories SET updated_at = 77 WHERE id % 2 = 0`) // so many at the same time
 	run(fmt.Sprintf(`INSERT INTO repositories (id, project_id, name, created_at, updated_at)
 		SELECT id + 1, %d, 'other/' || SUBSTR(name, 9), created_at, 5000000 + id * 7919 %% 1000003 FROM repositories WHERE id >= 1000 AND id %% 1200 < 600`, other.ID))
@@ -151,7 +155,7 @@ func testRanges(t *testing.T, f fixture) {
 	ctx, done := context.WithCancel(t.Context())
 	var others errgroup.Group
 	others.Go(func() error { return f.remakeRanges(ctx) })
-	f.requirePages(t, 613)
+	f.requirePages(t, step)
 	done()
 	require.NoError(t, others.Wait())
 	// Names and times of which there are many in one range, and then none in others.
@@ -165,9 +169,9 @@ func testRanges(t *testing.T, f fixture) {
 		`DELETE FROM repositories WHERE name < 'other/z'`,
 	} {
 		run(text)
-		f.requirePages(t, 1213)
+		f.requirePages(t, 4*step)
 		f.recountLists(t)
-		f.requirePages(t, 1213)
+		f.requirePages(t, 4*step)
 		for range 3 {
 			require.NoError(t, f.change(t.Context(), random, fmt.Sprint("n", i), []metadata.Project{f.project, other}, 20))
 		}
@@ -196,7 +200,11 @@ func testRaceRanges(t *testing.T, f fixture) {
 	f.addRepository(t, "other/x", true)
 	other, err := f.Project(t.Context(), "other")
 	require.NoError(t, err)
-	f.addRepositories(t, 2_100)
+	many := 2_100
+	if f.Engine() == "sqlite" { // which has no ranges
+		many = 210
+	}
+	f.addRepositories(t, many)
 	f.recountLists(t)
 	// Those that come fall into a range that is nearly full, by their names and by their times.
 	_, err = f.database.DB.ExecContext(t.Context(), `INSERT INTO repositories (id, project_id, name, created_at, updated_at)
@@ -215,7 +223,7 @@ func testRaceRanges(t *testing.T, f fixture) {
 		return nil
 	})
 	others.Go(func() error {
-		for ctx.Err() == nil {
+		for f.Engine() == "postgres" && ctx.Err() == nil {
 			var wrong int
 			if err := f.database.DB.QueryRowContext(t.Context(), misranged).Scan(&wrong); err != nil {
 				return err

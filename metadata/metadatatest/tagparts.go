@@ -145,7 +145,7 @@ func testPartsOfTags(t *testing.T, f fixture) {
 // testPartsOfTagsOfMany looks for tags in a project of many repositories with few tags each, all of which together are more than are
 // looked through.
 func testPartsOfTagsOfMany(t *testing.T, f fixture) {
-	const repositories, tags = 60, 40
+	const repositories, tags = 45, 30
 	all := make([]*taggedRepository, repositories)
 	for i := range all {
 		all[i] = f.newTagged(t, oci.Repository(fmt.Sprintf("library/small-%02d", i)), 2)
@@ -183,7 +183,7 @@ func testPartsOfTagsOfMany(t *testing.T, f fixture) {
 		return err
 	})
 	requireFound("v1", metadata.Equal, 1)
-	for _, r := range []*taggedRepository{all[0], all[3], all[59]} {
+	for _, r := range []*taggedRepository{all[0], all[3], all[44]} {
 		r.requireFound(t)
 	}
 }
