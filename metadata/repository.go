@@ -56,16 +56,16 @@ func (r Reader) Repository(ctx context.Context, name oci.Repository) (Repository
 	return one(ctx, r, repositoryByName, scanRepository, string(name))
 }
 
-// LockRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock or keep it wait
-// until this one ends.
+// LockRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock
+// or keep it wait until this one ends.
 // What removes what may be referenced locks first, and so does what refers to what may come meanwhile.
 func (t *Tx) LockRepository(ctx context.Context, name oci.Repository) (Repository, error) {
 	return one(ctx, t.Reader, lockRepository, scanRepository, string(name))
 }
 
-// KeepRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock it wait until
-// this one ends, and those that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to a repository
-// and refers only to what it has keeps it.
+// KeepRepository returns a repository without its ArtifactCount and last changes, or [ErrNotFound], and makes other transactions that lock
+// it wait until this one ends, and those that keep it for one of the same tags, which are sorted; others that keep it do not. What adds to
+// a repository and refers only to what it has keeps it.
 func (t *Tx) KeepRepository(ctx context.Context, name oci.Repository, tags []string) (Repository, error) {
 	turns := make([]string, len(tags))
 	for i, tag := range tags {

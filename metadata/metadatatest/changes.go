@@ -125,14 +125,7 @@ func testRaceRepositoryChanges(t *testing.T, f fixture) {
 	blob := f.putBlob(t, f.repository)
 	ctx, done := context.WithCancel(t.Context())
 	var others, group errgroup.Group
-	others.Go(func() error {
-		for ctx.Err() == nil {
-			if err := f.FoldCounts(t.Context()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	others.Go(func() error { return f.foldCounts(ctx) })
 	others.Go(func() error {
 		for last := (time.Time{}); ctx.Err() == nil; {
 			found, err := f.Repository(t.Context(), f.repository.Name)

@@ -184,6 +184,16 @@ func (f fixture) requireNothingOf(ctx context.Context, t *testing.T, tx *metadat
 	require.Zero(t, total)
 }
 
+// foldCounts folds counts again and again until the context ends; it breaks no transaction off.
+func (f fixture) foldCounts(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := f.FoldCounts(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addRepositories makes n repositories whose ids lie apart, so that their counts have many parts.
 func (f fixture) addRepositories(t *testing.T, n int) {
 	t.Helper()

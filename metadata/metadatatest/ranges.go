@@ -214,14 +214,7 @@ func testRaceRanges(t *testing.T, f fixture) {
 	before := f.ranges(t)
 	ctx, done := context.WithCancel(t.Context())
 	var others, group errgroup.Group
-	others.Go(func() error {
-		for ctx.Err() == nil {
-			if err := f.FoldCounts(t.Context()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	others.Go(func() error { return f.foldCounts(ctx) })
 	others.Go(func() error {
 		for f.Engine() == "postgres" && ctx.Err() == nil {
 			var wrong int
